@@ -1,0 +1,29 @@
+//! The storage interface: what a gateway may ask of the owners of slots, in types of its own.
+//!
+//! Callers are the gateway, the control API and coordinators that call other slots; below are only the cell's identities.
+//! Not here: Kafka's messages, versions and error codes (the gateway's), files and objects (`headgate-log`).
+//! Outcomes are enums named by the caller's next move.
+//! Start at [`Storage`]; where a partition, group or id lives is decided in [`routing`].
+
+mod append;
+mod batch;
+mod caller;
+mod group;
+mod read;
+pub mod routing;
+mod storage;
+mod usage;
+
+pub use append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
+pub use batch::{BATCH_HEADER_BYTES, BatchDefect, Compression, ProducerBatch, RecordBatch};
+pub use caller::{Caller, RequestId};
+pub use group::{
+    CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState,
+    Join, Joined, JoinedMember, Leave, LeaveOutcome, MemberDescription, MemberIdentity, OffsetToCommit, Sync, Synced,
+};
+pub use read::{
+    AbortedTransaction, EpochEnd, Isolation, OffsetAt, OffsetQuery, PartitionAddress, PartitionRead, ReadError, ReadOutcome,
+    ReadRequest, ReadSuccess,
+};
+pub use storage::Storage;
+pub use usage::{PartitionSize, SentBytes};
