@@ -1,0 +1,1 @@
+//! Clusters and topics reach the cache.

@@ -1,0 +1,1 @@
+//! The contract of this module's operations, on the embedded store.

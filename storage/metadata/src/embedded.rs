@@ -1,0 +1,208 @@
+//! The metadata store of one machine: a redb file, one thread that commits, and a bounded history that watches read.
+//!
+//! ```text
+//! read ──────────────► redb snapshot                 inline: microseconds, no lock
+//! commit ─► queue ───► writer thread ─► redb ─► fsync ─► history ─► watches
+//! ```
+//!
+//! Invariants:
+//! 1. A revision is given to at most one transaction, and revisions have no gaps.
+//! 2. `Committed` is answered after the fsync; a refusal that saw a change of the same group is answered after it too.
+//! 3. A watch gets every change of its prefix once, in revision order, or an error.
+//! 4. After a commit whose outcome is unknown nothing is read or written until the store is opened again: what is in
+//!    memory may differ from what is on disk.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
+use tokio::sync::watch;
+
+use crate::id::Revision;
+use crate::store::{
+    Compare, MetadataError, MetadataStore, Outcome, Select, Snapshot, TRANSACTION_OPERATIONS_MAX, Transaction, Watch,
+    Write,
+};
+
+mod history;
+mod table;
+#[cfg(test)]
+mod tests;
+mod watching;
+mod writer;
+
+use history::History;
+use watching::EmbeddedWatch;
+use writer::Writer;
+
+/// redb's page cache. Higher: more resident memory; lower: reads of big prefixes go to the page cache of the system.
+const CACHE_BYTES: usize = 16 << 20;
+/// The bytes of one transaction at most: etcd's default `--max-request-bytes`, so that both stores refuse the same.
+const TRANSACTION_BYTES_MAX: usize = 1_572_864;
+
+/// Why the embedded store does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process has it open. Stop that one first.
+    #[error("metadata file `{}` is open in another process", path.display())]
+    InUse {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file cannot be read or is not a metadata file. Look at it.
+    #[error("metadata file `{}` cannot be opened: {reason}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What came back.
+        reason: String,
+    },
+}
+
+/// A [`MetadataStore`] in one file or in memory. Dropping it waits for the commits under way and closes the file.
+#[derive(Debug)]
+pub struct EmbeddedStore {
+    writer: Writer,
+    shared: Arc<Shared>,
+    progress: watch::Receiver<u64>,
+}
+
+/// What readers, the writer and watches have in common.
+#[derive(Debug)]
+struct Shared {
+    database: Database,
+    history: History,
+    /// Set for ever by a commit whose outcome is unknown (invariant 4).
+    broken: AtomicBool,
+}
+
+impl Shared {
+    fn check_usable(&self) -> Result<(), MetadataError> {
+        if self.broken.load(Ordering::Acquire) {
+            let reason = "an earlier commit failed; the store must be opened again".to_owned();
+            return Err(MetadataError::Unavailable { reason });
+        }
+        Ok(())
+    }
+}
+
+impl EmbeddedStore {
+    /// Opens or creates the file. Only one process may have it open.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let unreadable =
+            |reason: &dyn std::fmt::Display| OpenError::Unreadable { path: path.to_owned(), reason: reason.to_string() };
+        let database = builder().create(path).map_err(|error| match error {
+            DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
+            other => unreadable(&other),
+        })?;
+        Self::start(database).map_err(|error| unreadable(&error))
+    }
+
+    /// A store that is forgotten when dropped, for tests.
+    pub fn in_memory() -> Self {
+        Self::with_backend(redb::backends::InMemoryBackend::new()).expect("memory has no file that could fail")
+    }
+
+    fn with_backend(backend: impl StorageBackend) -> Result<Self, redb::Error> {
+        Self::start(builder().create_with_backend(backend)?)
+    }
+
+    fn start(database: Database) -> Result<Self, redb::Error> {
+        let revision = table::create(&database)?;
+        let history = History::starting_at(revision);
+        let shared = Arc::new(Shared { database, history, broken: AtomicBool::new(false) });
+        let (writer, progress) = Writer::start(Arc::clone(&shared), revision)
+            .map_err(|error| redb::Error::from(StorageError::Io(error)))?;
+        Ok(Self { writer, shared, progress })
+    }
+}
+
+fn builder() -> redb::Builder {
+    let mut builder = Database::builder();
+    builder.set_cache_size(CACHE_BYTES);
+    builder
+}
+
+#[async_trait]
+impl MetadataStore for EmbeddedStore {
+    async fn read(&self, selects: &[Select]) -> Result<Snapshot, MetadataError> {
+        self.shared.check_usable()?;
+        if selects.len() > TRANSACTION_OPERATIONS_MAX {
+            return Err(invalid(format!("{} selects, {TRANSACTION_OPERATIONS_MAX} allowed", selects.len())));
+        }
+        // Reading inline is a decision: a key costs microseconds, a hand-over to another thread costs more.
+        let read = || -> Result<Snapshot, redb::Error> {
+            let transaction = self.shared.database.begin_read()?;
+            let entries = transaction.open_table(table::ENTRIES)?;
+            let revision = table::stored_revision(&transaction.open_table(table::COUNTERS)?)?;
+            let results = selects.iter().map(|select| table::select(&entries, select)).collect::<Result<_, _>>()?;
+            Ok(Snapshot { revision: Revision::new(revision), results })
+        };
+        read().map_err(|error| unavailable("read", &error))
+    }
+
+    async fn commit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
+        self.shared.check_usable()?;
+        check_shape(&transaction)?;
+        self.writer.submit(transaction).await
+    }
+
+    async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
+        self.shared.check_usable()?;
+        self.shared.history.check_reaches(after.get()).map_err(|lost| invalid(lost.to_string()))?;
+        let watch =
+            EmbeddedWatch::new(Arc::clone(&self.shared), self.progress.clone(), prefix.to_owned(), after.get());
+        Ok(Box::new(watch))
+    }
+}
+
+/// Refuses what etcd would refuse, so that nothing is found only when the store is exchanged.
+fn check_shape(transaction: &Transaction) -> Result<(), MetadataError> {
+    let (compares, writes) = (&transaction.compares, &transaction.writes);
+    if compares.len() > TRANSACTION_OPERATIONS_MAX || writes.len() > TRANSACTION_OPERATIONS_MAX {
+        let counts = format!("{} compares and {} writes", compares.len(), writes.len());
+        return Err(invalid(format!("{counts}, {TRANSACTION_OPERATIONS_MAX} of each allowed")));
+    }
+    let mut written: Vec<&str> = writes.iter().map(write_key).collect();
+    if compares.iter().map(compare_key).chain(written.iter().copied()).any(str::is_empty) {
+        return Err(invalid("a key is empty".to_owned()));
+    }
+    written.sort_unstable();
+    if let Some(twice) = written.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(invalid(format!("key `{}` is written twice", twice[0])));
+    }
+    let bytes: usize = writes.iter().map(write_bytes).sum();
+    if bytes > TRANSACTION_BYTES_MAX {
+        return Err(invalid(format!("{bytes} bytes written, {TRANSACTION_BYTES_MAX} allowed")));
+    }
+    Ok(())
+}
+
+fn compare_key(compare: &Compare) -> &str {
+    match compare {
+        Compare::Absent(key) | Compare::Present(key) | Compare::Unchanged(key, _) | Compare::Value(key, _) => key,
+    }
+}
+
+fn write_key(write: &Write) -> &str {
+    match write {
+        Write::Put(key, _) | Write::Delete(key) => key,
+    }
+}
+
+fn write_bytes(write: &Write) -> usize {
+    match write {
+        Write::Put(key, value) => key.len() + value.len(),
+        Write::Delete(key) => key.len(),
+    }
+}
+
+fn invalid(reason: String) -> MetadataError {
+    MetadataError::Invalid { reason }
+}
+
+fn unavailable(what: &str, error: &dyn std::fmt::Display) -> MetadataError {
+    MetadataError::Unavailable { reason: format!("{what}: {error}") }
+}

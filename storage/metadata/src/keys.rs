@@ -1,0 +1,100 @@
+//! Where each record stands in the metadata store. The drawing is in [`crate::record`].
+
+use crate::id::{AccountId, ClusterId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
+
+/// The cell's identity.
+pub const CELL: &str = "cell";
+/// The counter incarnations are drawn from.
+pub const COUNTER_INCARNATION: &str = "counter/incarnation";
+/// The counter producer ids are drawn from, in blocks.
+pub const COUNTER_PRODUCER_ID: &str = "counter/producer-id";
+/// All clusters.
+pub const CLUSTERS: &str = "cluster/";
+/// All WALs that are not retired.
+pub const WALS: &str = "wal/";
+/// All slots.
+pub const SLOTS: &str = "slot/";
+/// All users of all accounts.
+pub const USERS: &str = "user/";
+/// All access keys.
+pub const ACCESS_KEYS: &str = "access-key/";
+
+/// A cluster.
+pub fn cluster(cluster: ClusterId) -> String {
+    format!("{CLUSTERS}{cluster}")
+}
+/// The holder of a cluster name.
+pub fn cluster_name(account: AccountId, name: &str) -> String {
+    format!("cluster-name/{account}/{name}")
+}
+/// All topics of a cluster.
+pub fn topics(cluster: ClusterId) -> String {
+    format!("topic/{cluster}/")
+}
+/// A topic. Kafka's topic names have no `/`.
+pub fn topic(cluster: ClusterId, name: &str) -> String {
+    format!("topic/{cluster}/{name}")
+}
+/// The tombstone of a topic.
+pub fn removed_topic(cluster: ClusterId, topic: TopicId) -> String {
+    format!("removed/topic/{cluster}/{topic}")
+}
+/// The tombstone of a cluster.
+pub fn removed_cluster(cluster: ClusterId) -> String {
+    format!("removed/cluster/{cluster}")
+}
+/// All tombstones.
+pub const REMOVED: &str = "removed/";
+/// A cluster's journal.
+pub fn journal(cluster: ClusterId) -> String {
+    format!("journal/{cluster}/")
+}
+/// All journals of all clusters, the removed ones included.
+pub const JOURNALS: &str = "journal/";
+/// One journal entry: time (20 digits), sequence among entries of that time, and what changed, so that writers of
+/// different subjects never meet. The true order is the order of the entries' revisions; clocks of writers differ.
+pub fn journal_entry(cluster: ClusterId, at: TimestampMs, sequence: u32, subject: &str) -> String {
+    format!("journal/{cluster}/{:020}-{sequence:04}-{subject}", at.get())
+}
+/// The holder of a listener port.
+pub fn port(port: u16) -> String {
+    format!("{PORTS}{port:05}")
+}
+/// All listener ports that clusters hold.
+pub const PORTS: &str = "port/";
+/// All users of an account.
+pub fn users(account: AccountId) -> String {
+    format!("{USERS}{account}/")
+}
+/// A user.
+pub fn user(account: AccountId, name: &str) -> String {
+    format!("{USERS}{account}/{name}")
+}
+/// An access key.
+pub fn access_key(access_key_id: &str) -> String {
+    format!("{ACCESS_KEYS}{access_key_id}")
+}
+/// A WAL.
+pub fn wal(wal: WalId) -> String {
+    format!("{WALS}{wal}")
+}
+/// How far a WAL is flushed.
+pub fn flushed(wal: WalId) -> String {
+    format!("flushed/{wal}")
+}
+/// All chain entries of a WAL.
+pub fn chain_of(wal: WalId) -> String {
+    format!("chain/{wal}/")
+}
+/// One chain entry; twenty digits, so that key order is position order.
+pub fn chain(wal: WalId, start: WalPosition) -> String {
+    format!("chain/{wal}/{:020}", start.get())
+}
+/// The mark that a WAL is gone.
+pub fn retired(wal: WalId) -> String {
+    format!("retired/{wal}")
+}
+/// A slot.
+pub fn slot(slot: SlotId) -> String {
+    format!("{SLOTS}{:05}", slot.get())
+}

@@ -1,0 +1,404 @@
+//! What the metadata store holds: one type and one key path per kind of record.
+//!
+//! Values are JSON objects with a format number `v`, so that an operator can read them with the store's own tools:
+//!
+//! ```text
+//! key                                   value
+//! cell                                  CellRecord
+//! counter/<name>                        CounterRecord          incarnation, producer-id
+//! cluster/<cluster>                     ClusterRecord
+//! cluster-name/<account>/<name>         NameRecord             unique cluster names
+//! topic/<cluster>/<topic name>          TopicRecord
+//! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
+//! removed/cluster/<cluster>             RemovedRecord
+//! journal/<cluster>/<time>-<sequence>-<subject>  JournalRecord  what cluster- and partition-hours are computed from
+//! port/<port, 5 digits>                 NameRecord             unique listener ports
+//! user/<account>/<name>                 UserRecord
+//! access-key/<access key id>            AccessKeyRecord        secret sealed under the master key
+//! wal/<wal>                             WalRecord
+//! flushed/<wal>                         FlushedRecord
+//! chain/<wal>/<start, 20 digits>        ChainRecord
+//! retired/<wal>                         RetiredRecord
+//! slot/<slot, 5 digits>                 SlotRecord
+//! ```
+//!
+//! Field names and tags are persisted: they are added, never renamed or reused.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::id::{
+    AccountId, ClusterId, Incarnation, NodeId, PartitionId, ProducerId, SlotEpoch, SlotId, TimestampMs, TopicId, WalId,
+    WalPosition,
+};
+use crate::store::MetadataError;
+
+/// The format number written into every value.
+pub const RECORD_FORMAT: u32 = 1;
+
+/// A value of the metadata store.
+pub trait Record: Serialize + DeserializeOwned {
+    /// The record's name, for error texts.
+    const NAME: &'static str;
+
+    /// The stored form: `{"v":1, ...fields}`.
+    fn encode(&self) -> Bytes {
+        let versioned = Versioned { v: RECORD_FORMAT, record: self };
+        Bytes::from(serde_json::to_vec(&versioned).expect("records hold nothing that JSON cannot express"))
+    }
+
+    /// Reads the stored form; refuses another format number, naming both.
+    fn decode(value: &[u8]) -> Result<Self, MetadataError> {
+        let stored: Versioned<Self> = serde_json::from_slice(value)
+            .map_err(|error| MetadataError::Invalid { reason: format!("{}: {error}", Self::NAME) })?;
+        if stored.v != RECORD_FORMAT {
+            let reason = format!("{}: format {} found, {RECORD_FORMAT} supported", Self::NAME, stored.v);
+            return Err(MetadataError::Invalid { reason });
+        }
+        Ok(stored.record)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+struct Versioned<R> {
+    v: u32,
+    #[serde(flatten)]
+    record: R,
+}
+
+macro_rules! records {
+    ($($name:ident),+ $(,)?) => {$(
+        impl Record for $name {
+            const NAME: &'static str = stringify!($name);
+        }
+    )+};
+}
+records!(
+    CellRecord,
+    CounterRecord,
+    ClusterRecord,
+    NameRecord,
+    TopicRecord,
+    RemovedRecord,
+    JournalRecord,
+    UserRecord,
+    AccessKeyRecord,
+    WalRecord,
+    FlushedRecord,
+    ChainRecord,
+    RetiredRecord,
+    SlotRecord
+);
+
+/// The cell's identity; stands in the object store too, so that a store of another cell is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellRecord {
+    /// A random name, 8 characters of `[a-z0-9]`.
+    pub cell: String,
+    /// The number of slots; fixed with the cell.
+    pub slots: u16,
+    /// Which hash places ids into slots; `xxh3-64` with seed 0.
+    pub hash: String,
+    /// The account that the first start created (`dev`).
+    pub account: AccountId,
+    /// The AWS region name this cell answers for.
+    pub region: String,
+}
+
+/// A number that only grows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterRecord {
+    /// The next value to hand out.
+    pub next: u64,
+}
+
+/// The life of a cluster, in AWS's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum ClusterState {
+    /// Being made; not usable yet.
+    Creating,
+    /// In use.
+    Active,
+    /// Removal was asked for; refuses everything.
+    Deleting,
+}
+
+/// A cluster: what a tenant opened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterRecord {
+    /// Its id.
+    pub id: ClusterId,
+    /// Its name, unique in the account, 1–64 characters.
+    pub name: String,
+    /// The UUID and suffix of its ARN, e.g. `813876e5-2023-4882-88c4-58ad8599da5a-s2`.
+    pub arn_uuid: String,
+    /// Its owner.
+    pub account: AccountId,
+    /// When it was asked for.
+    pub created: TimestampMs,
+    /// Where in its life it is.
+    pub state: ClusterState,
+    /// The slots it uses, in rendezvous order of its id (`PROTOCOL.md` §16).
+    pub slot_set: Vec<SlotId>,
+    /// Whether a Metadata request may create the topics it names.
+    pub auto_create_topics: bool,
+    /// The listener port of its own, where direct mode gives it one.
+    pub port: Option<u16>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
+}
+
+impl ClusterRecord {
+    /// `arn:aws:kafka:<region>:<account>:cluster/<name>/<uuid>`.
+    pub fn arn(&self, region: &str) -> String {
+        self.arn_of(region, "cluster", None)
+    }
+    /// The ARN of a `topic`, `group` or `transactional-id` of this cluster.
+    pub fn arn_of(&self, region: &str, kind: &str, name: Option<&str>) -> String {
+        let mut arn = format!("arn:aws:kafka:{region}:{}:{kind}/{}/{}", self.account, self.name, self.arn_uuid);
+        if let Some(name) = name {
+            arn.push('/');
+            arn.push_str(name);
+        }
+        arn
+    }
+}
+
+/// Which cluster holds a name.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NameRecord {
+    /// The holder.
+    pub cluster: ClusterId,
+}
+
+/// A topic. One key each; gateways load them by cluster prefix on first use.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRecord {
+    /// Its id.
+    pub id: TopicId,
+    /// Its name.
+    pub name: String,
+    /// The number of partitions.
+    pub partitions: u32,
+    /// How many slots of the cluster's set its partitions are spread over; fixed at creation (`PROTOCOL.md` §16).
+    pub slots: u16,
+    /// When it was created.
+    pub created: TimestampMs,
+    /// The configs that were set explicitly, by Kafka's names.
+    #[serde(default)]
+    pub configs: BTreeMap<String, String>,
+}
+
+/// A tombstone: something was removed on purpose. Written in the transaction that removes the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedRecord {
+    /// When.
+    pub at: TimestampMs,
+    /// The slots that may hold data of it.
+    pub slots: Vec<SlotId>,
+}
+
+/// A change that bills are computed from: cluster-hours and partition-hours (design §9).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JournalRecord {
+    /// When.
+    pub at: TimestampMs,
+    /// What.
+    pub change: JournalChange,
+}
+
+/// The changes that matter to a bill.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum JournalChange {
+    /// The cluster exists from now on.
+    ClusterCreated {
+        /// Its name, for reports.
+        name: String,
+    },
+    /// The cluster is no longer billed.
+    ClusterDeleted,
+    /// The topic has this many partitions from now on (creation and growth).
+    TopicPartitions {
+        /// The topic.
+        topic: TopicId,
+        /// Its name, for reports.
+        name: String,
+        /// The number of partitions from now on.
+        partitions: u32,
+    },
+    /// The topic is no longer billed.
+    TopicDeleted {
+        /// The topic.
+        topic: TopicId,
+    },
+}
+
+/// An IAM user with its inline policies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UserRecord {
+    /// The user's name, unique in the account.
+    pub name: String,
+    /// `AIDA…`.
+    pub user_id: String,
+    /// The owner.
+    pub account: AccountId,
+    /// When it was created.
+    pub created: TimestampMs,
+    /// Inline policies by name, as the JSON text that was put.
+    #[serde(default)]
+    pub policies: BTreeMap<String, String>,
+    /// The ids of its access keys; each has a record of its own.
+    #[serde(default)]
+    pub access_keys: Vec<String>,
+}
+
+impl UserRecord {
+    /// `arn:aws:iam::<account>:user/<name>`.
+    pub fn arn(&self) -> String {
+        format!("arn:aws:iam::{}:user/{}", self.account, self.name)
+    }
+}
+
+/// Whether a key may be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum AccessKeyStatus {
+    /// It may.
+    Active,
+    /// It may not, until it is activated again.
+    Inactive,
+}
+
+/// A long-term access key. The secret is sealed under the cell's master key, by whoever holds that key: here it is only text.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessKeyRecord {
+    /// `AKIA…`, 20 characters.
+    pub access_key_id: String,
+    /// The account of its user.
+    pub account: AccountId,
+    /// The user it belongs to.
+    pub user: String,
+    /// The sealed secret, base64.
+    pub sealed_secret: String,
+    /// Whether it may be used.
+    pub status: AccessKeyStatus,
+    /// When it was created.
+    pub created: TimestampMs,
+}
+
+/// The life of a WAL (`PROTOCOL.md` §1); `retired` is a record of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum WalState {
+    /// Its owner may append.
+    Open,
+    /// Its owner is being fenced; the end is not decided.
+    Sealing,
+    /// Nothing will ever be appended; the log ends here.
+    Sealed {
+        /// The first position that is not part of the log.
+        end: WalPosition,
+    },
+}
+
+/// From `start` on, the WAL's bytes are held by `ensemble`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fragment {
+    /// Where it begins.
+    pub start: WalPosition,
+    /// Who holds a copy, the owner included.
+    pub ensemble: Vec<(NodeId, Incarnation)>,
+}
+
+/// A WAL's place in the protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WalRecord {
+    /// The log.
+    pub wal: WalId,
+    /// Where in its life it is.
+    #[serde(flatten)]
+    pub state: WalState,
+    /// Who holds which part, in order of position.
+    pub fragments: Vec<Fragment>,
+}
+
+/// How far a WAL is contained in flush objects. Absent = nothing yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlushedRecord {
+    /// Everything below this position is in the objects of the chain.
+    pub position: WalPosition,
+}
+
+/// One flush object that counts: WAL bytes `[start, end)`; `start` is in the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChainRecord {
+    /// The first position after it.
+    pub end: WalPosition,
+    /// The object's name.
+    pub object: String,
+}
+
+/// The WAL is gone: fully flushed, fully applied, named by nobody. Kept for seven days.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetiredRecord {
+    /// When.
+    pub at: TimestampMs,
+}
+
+/// The stretch of a WAL in which a slot lived under one epoch (`PROTOCOL.md` §1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Span {
+    /// The epoch.
+    pub epoch: SlotEpoch,
+    /// The log.
+    pub wal: WalId,
+    /// The first position; may be 0, replay selects by epoch.
+    pub from: WalPosition,
+    /// The first position after it.
+    pub to: WalPosition,
+}
+
+/// Up to where a slot's log is contained in its manifest; it only grows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Applied {
+    /// The epoch of the span.
+    pub epoch: SlotEpoch,
+    /// The position in that span's WAL, always the end of a flush object.
+    pub position: WalPosition,
+}
+
+/// A slot's owner, history and manifest. Every change is one compare-and-swap of this record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlotRecord {
+    /// The WAL of the owner; the owner is its node.
+    pub owner: WalId,
+    /// The owner's epoch.
+    pub epoch: SlotEpoch,
+    /// Where the owner's own span begins in its WAL.
+    pub from: WalPosition,
+    /// Earlier spans that are not yet fully applied, in epoch order.
+    pub spans: Vec<Span>,
+    /// The manifest's object name; `None` = no manifest yet, which means empty only when `applied` is none.
+    pub manifest: Option<String>,
+    /// What the manifest contains.
+    pub applied: Option<Applied>,
+}
+
+/// A block of producer ids that a node drew from the counter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ProducerIdBlock {
+    /// The first id.
+    pub first: ProducerId,
+    /// How many.
+    pub count: u64,
+}
+
+/// The partitions `0..count` of a topic.
+pub fn partitions(count: u32) -> impl Iterator<Item = PartitionId> {
+    (0..count).map(PartitionId::new)
+}
