@@ -1,0 +1,1 @@
+"""Starting, watching and ending the processes under test. Python's standard library only."""
