@@ -1,9 +1,10 @@
 //! Metering: from durable usage counters and the metadata journal to a bill that anyone can recompute.
 //!
-//! Callers hand over what was read (usage marks, live counters, journal records); below are only the identities and
-//! records of `headgate-metadata`. Everything here is arithmetic on integers: the same inputs give the same bytes.
-//! Not here: counting (the committed log does that), reading manifests, choosing prices (they are data).
-//! Start at [`bill::Bill::compute`]; the formulas stand in `metering/BILLING.md`.
+//! Callers are operators' commands and the control API; below are the log's formats and the metadata store. All but
+//! [`read`] is arithmetic on integers over what was read: the same inputs give the same bytes.
+//! Not here: counting (the committed log does that), choosing prices (they are data).
+//! Start at [`bill::Bill::compute`], and at [`read::bill`] for where its inputs come from; the formulas stand in
+//! `metering/BILLING.md`.
 
 pub mod amount;
 pub mod bill;
@@ -12,5 +13,6 @@ pub mod money;
 pub mod period;
 pub mod price;
 pub mod rate;
+pub mod read;
 pub mod render;
 pub mod usage;

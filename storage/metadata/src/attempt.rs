@@ -23,7 +23,9 @@ pub(crate) fn found<R: Record>(entries: &[Entry]) -> Result<Option<Found<R>>, Me
 /// Decodes an entry's value; the error names the key.
 pub(crate) fn decode<R: Record>(entry: &Entry) -> Result<R, MetadataError> {
     R::decode(&entry.value).map_err(|error| match error {
-        MetadataError::Invalid { reason } => MetadataError::Invalid { reason: format!("`{}`: {reason}", entry.key) },
+        MetadataError::Invalid { reason } => {
+            MetadataError::Invalid { reason: format!("`{}`: {reason}", entry.key) }
+        }
         other => other,
     })
 }

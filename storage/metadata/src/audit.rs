@@ -98,7 +98,11 @@ impl AuditFile {
 
 impl OpenFile {
     fn open(path: &Path) -> std::io::Result<Self> {
-        let file = OpenOptions::new().create(true).append(true).open(path)?;
+        let mut options = OpenOptions::new();
+        options.create(true).append(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(path)?;
         let bytes = file.metadata()?.len();
         Ok(Self { file, bytes })
     }
@@ -126,5 +130,62 @@ impl OpenFile {
         self.file.write_all(line)?;
         self.bytes += line.len() as u64;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn denied(action: &str) -> AuditRecord {
+        AuditRecord {
+            time: "2026-11-21T09:00:00.000Z".into(),
+            source: "127.0.0.1:40000".into(),
+            principal: None,
+            cluster: Some("abcdefgh".into()),
+            action: action.into(),
+            resource: None,
+            result: AuditResult::Denied,
+            reason: Some("signature does not match".into()),
+        }
+    }
+
+    #[test]
+    fn each_record_is_one_line_of_json_without_absent_fields() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        let sink = AuditFile::open(&path, 1 << 20).expect("opened");
+        sink.record(&denied("a"));
+        sink.record(&denied("b"));
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let lines: Vec<AuditRecord> =
+            text.lines().map(|line| serde_json::from_str(line).expect("one record a line")).collect();
+        assert_eq!(lines, [denied("a"), denied("b")]);
+        assert!(!text.contains("principal"));
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_and_no_line_is_lost_or_cut() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        let line = serde_json::to_vec(&denied("a")).expect("json").len() as u64 + 1;
+        let sink = AuditFile::open(&path, line * 2).expect("opened");
+        for _ in 0..3 {
+            sink.record(&denied("a"));
+        }
+        let lines = |path: &Path| std::fs::read_to_string(path).expect("readable").lines().count();
+        assert_eq!(lines(&path), 1);
+        assert_eq!(lines(&directory.path().join("audit.log.1")), 2);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_file_is_readable_by_its_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        AuditFile::open(&path, 1 << 20).expect("opened");
+        let mode = std::fs::metadata(&path).expect("there").permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }

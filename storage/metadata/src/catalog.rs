@@ -27,9 +27,9 @@ mod tests;
 use loaded::Loaded;
 
 /// After this long without a question a cluster's topics are forgotten.
-const IDLE_MAX: Duration = Duration::from_secs(600);
+const IDLE_MAX: Duration = Duration::from_mins(10);
 /// How often idle clusters are looked for at most.
-const SWEEP_PERIOD: Duration = Duration::from_secs(60);
+const SWEEP_PERIOD: Duration = Duration::from_mins(1);
 
 /// A cluster as of one revision. Cheap to hold; never changes under the reader.
 #[derive(Debug, Clone)]
@@ -126,7 +126,11 @@ impl Catalog {
     }
 
     /// The view once it contains everything up to `revision`. For "read your writes" after an own change.
-    pub async fn catch_up(&self, cluster: ClusterId, revision: Revision) -> Result<Arc<ClusterView>, CatalogError> {
+    pub async fn catch_up(
+        &self,
+        cluster: ClusterId,
+        revision: Revision,
+    ) -> Result<Arc<ClusterView>, CatalogError> {
         self.records.reach(revision).await?;
         let cell = self.load(cluster).await?;
         let loaded = cell.get().ok_or(CatalogError::ClusterUnknown(cluster))?;
@@ -193,7 +197,9 @@ impl Known {
                         gone.remove(&present);
                     }
                 }
-                gone.into_iter().for_each(|cluster| self.remove(cluster));
+                for cluster in gone {
+                    self.remove(cluster);
+                }
                 true
             }
             News::Some(changes) => {

@@ -7,7 +7,10 @@ use crate::attempt::{self, ATTEMPTS_MAX, Found};
 use crate::id::{AccountId, ClusterId, Revision, TimestampMs};
 use crate::journal;
 use crate::keys;
-use crate::record::{ClusterRecord, ClusterState, JournalChange, NameRecord, Record, RemovedRecord, TopicRecord};
+use crate::record::{
+    ClusterNetworkRecord, ClusterRecord, ClusterState, JournalChange, NameRecord, Record, RemovedRecord,
+    TopicRecord,
+};
 use crate::store::{
     Compare, Entry, MetadataError, MetadataStore, Select, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
 };
@@ -53,8 +56,18 @@ pub enum ClusterError {
 /// Creates the cluster as given; where a range is given, its `port` is the lowest free one of `ports`.
 pub async fn create(
     store: &dyn MetadataStore,
+    cluster: ClusterRecord,
+    ports: Option<RangeInclusive<u16>>,
+) -> Result<(ClusterRecord, Revision), CreateClusterError> {
+    create_in_network(store, cluster, ports, None).await
+}
+
+/// [`create`], and keeps what was told of the network in the same transaction.
+pub async fn create_in_network(
+    store: &dyn MetadataStore,
     mut cluster: ClusterRecord,
     ports: Option<RangeInclusive<u16>>,
+    network: Option<&ClusterNetworkRecord>,
 ) -> Result<(ClusterRecord, Revision), CreateClusterError> {
     let name_key = keys::cluster_name(cluster.account, &cluster.name);
     let (key, removed_key) = (keys::cluster(cluster.id), keys::removed_cluster(cluster.id));
@@ -86,6 +99,10 @@ pub async fn create(
             let port = keys::port(port);
             transaction = transaction.when(Compare::Absent(port.clone())).then(Write::Put(port, name));
         }
+        if let Some(network) = network {
+            let put = Write::Put(keys::cluster_network(cluster.id), network.encode());
+            transaction = transaction.then(put);
+        }
         let created = JournalChange::ClusterCreated { name: cluster.name.clone() };
         let transaction = journal::enter(transaction, cluster.id, cluster.created, sequence, created);
         if let Some(revision) = attempt::commit(store, transaction).await? {
@@ -101,7 +118,11 @@ fn free_port(mut range: RangeInclusive<u16>, held: &[Entry]) -> Result<u16, Crea
 }
 
 /// Deletes the cluster: [`begin_delete`], then [`finish_delete`].
-pub async fn delete(store: &dyn MetadataStore, cluster: ClusterId, now: TimestampMs) -> Result<Revision, ClusterError> {
+pub async fn delete(
+    store: &dyn MetadataStore,
+    cluster: ClusterId,
+    now: TimestampMs,
+) -> Result<Revision, ClusterError> {
     begin_delete(store, cluster, now).await?;
     finish_delete(store, cluster, now).await
 }
@@ -114,7 +135,8 @@ pub async fn begin_delete(
 ) -> Result<(ClusterRecord, Revision), ClusterError> {
     let key = keys::cluster(cluster);
     for sequence in 0..ATTEMPTS_MAX {
-        let Found { mut record, modified } = found(store, &key).await?.ok_or(ClusterError::Unknown(cluster))?;
+        let Found { mut record, modified } =
+            found(store, &key).await?.ok_or(ClusterError::Unknown(cluster))?;
         if record.state == ClusterState::Deleting {
             return Ok((record, modified));
         }
@@ -142,7 +164,8 @@ pub async fn finish_delete(
         let prefix = keys::topics(cluster);
         let page = Select::Page { prefix, after: String::new(), limit: TOPICS_PER_TRANSACTION };
         let snapshot = store.read(&[Select::Key(key.clone()), page]).await?;
-        let found = attempt::found::<ClusterRecord>(&snapshot.results[0])?.ok_or(ClusterError::Unknown(cluster))?;
+        let found =
+            attempt::found::<ClusterRecord>(&snapshot.results[0])?.ok_or(ClusterError::Unknown(cluster))?;
         if found.record.state != ClusterState::Deleting {
             break;
         }
@@ -179,6 +202,7 @@ fn remove(cluster: &Found<ClusterRecord>, now: TimestampMs) -> Transaction {
         .when(Compare::Unchanged(key.clone(), *modified))
         .then(Write::Delete(key))
         .then(Write::Delete(keys::cluster_name(record.account, &record.name)))
+        .then(Write::Delete(keys::cluster_network(record.id)))
         .then(Write::Put(keys::removed_cluster(record.id), tombstone.encode()));
     match record.port {
         Some(port) => transaction.then(Write::Delete(keys::port(port))),
@@ -195,7 +219,8 @@ pub async fn update(
 ) -> Result<(ClusterRecord, Revision), ClusterError> {
     let key = keys::cluster(cluster);
     for _ in 0..ATTEMPTS_MAX {
-        let Found { record: before, modified } = found(store, &key).await?.ok_or(ClusterError::Unknown(cluster))?;
+        let Found { record: before, modified } =
+            found(store, &key).await?.ok_or(ClusterError::Unknown(cluster))?;
         let mut record = before.clone();
         change(&mut record);
         debug_assert!(
@@ -225,8 +250,20 @@ async fn found(store: &dyn MetadataStore, key: &str) -> Result<Option<Found<Clus
 }
 
 /// One cluster.
-pub async fn load(store: &dyn MetadataStore, cluster: ClusterId) -> Result<Option<ClusterRecord>, MetadataError> {
+pub async fn load(
+    store: &dyn MetadataStore,
+    cluster: ClusterId,
+) -> Result<Option<ClusterRecord>, MetadataError> {
     Ok(found(store, &keys::cluster(cluster)).await?.map(|found| found.record))
+}
+
+/// What was told of a cluster's network.
+pub async fn load_network(
+    store: &dyn MetadataStore,
+    cluster: ClusterId,
+) -> Result<Option<ClusterNetworkRecord>, MetadataError> {
+    let entry = store.get(&keys::cluster_network(cluster)).await?;
+    Ok(attempt::found(entry.as_slice())?.map(|found| found.record))
 }
 
 /// All clusters of the cell, by id.

@@ -12,6 +12,7 @@
 //! 4. After a commit whose outcome is unknown nothing is read or written until the store is opened again: what is in
 //!    memory may differ from what is on disk.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -22,8 +23,8 @@ use tokio::sync::watch;
 
 use crate::id::Revision;
 use crate::store::{
-    Compare, MetadataError, MetadataStore, Outcome, Select, Snapshot, TRANSACTION_OPERATIONS_MAX, Transaction, Watch,
-    Write,
+    Compare, MetadataError, MetadataStore, Outcome, Select, Snapshot, TRANSACTION_OPERATIONS_MAX,
+    Transaction, Watch, Write,
 };
 
 mod history;
@@ -73,7 +74,8 @@ pub struct EmbeddedStore {
 #[derive(Debug)]
 struct Shared {
     database: Database,
-    history: History,
+    /// Apart from the database, so that a watch that is still held does not keep the file open.
+    history: Arc<History>,
     /// Set for ever by a commit whose outcome is unknown (invariant 4).
     broken: AtomicBool,
 }
@@ -91,8 +93,10 @@ impl Shared {
 impl EmbeddedStore {
     /// Opens or creates the file. Only one process may have it open.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
-        let unreadable =
-            |reason: &dyn std::fmt::Display| OpenError::Unreadable { path: path.to_owned(), reason: reason.to_string() };
+        let unreadable = |reason: &dyn std::fmt::Display| OpenError::Unreadable {
+            path: path.to_owned(),
+            reason: reason.to_string(),
+        };
         let database = builder().create(path).map_err(|error| match error {
             DatabaseError::DatabaseAlreadyOpen => OpenError::InUse { path: path.to_owned() },
             other => unreadable(&other),
@@ -102,7 +106,8 @@ impl EmbeddedStore {
 
     /// A store that is forgotten when dropped, for tests.
     pub fn in_memory() -> Self {
-        Self::with_backend(redb::backends::InMemoryBackend::new()).expect("memory has no file that could fail")
+        Self::with_backend(redb::backends::InMemoryBackend::new())
+            .expect("memory has no file that could fail")
     }
 
     fn with_backend(backend: impl StorageBackend) -> Result<Self, redb::Error> {
@@ -111,7 +116,7 @@ impl EmbeddedStore {
 
     fn start(database: Database) -> Result<Self, redb::Error> {
         let revision = table::create(&database)?;
-        let history = History::starting_at(revision);
+        let history = Arc::new(History::starting_at(revision));
         let shared = Arc::new(Shared { database, history, broken: AtomicBool::new(false) });
         let (writer, progress) = Writer::start(Arc::clone(&shared), revision)
             .map_err(|error| redb::Error::from(StorageError::Io(error)))?;
@@ -137,7 +142,8 @@ impl MetadataStore for EmbeddedStore {
             let transaction = self.shared.database.begin_read()?;
             let entries = transaction.open_table(table::ENTRIES)?;
             let revision = table::stored_revision(&transaction.open_table(table::COUNTERS)?)?;
-            let results = selects.iter().map(|select| table::select(&entries, select)).collect::<Result<_, _>>()?;
+            let results =
+                selects.iter().map(|select| table::select(&entries, select)).collect::<Result<_, _>>()?;
             Ok(Snapshot { revision: Revision::new(revision), results })
         };
         read().map_err(|error| unavailable("read", &error))
@@ -152,9 +158,8 @@ impl MetadataStore for EmbeddedStore {
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
         self.shared.check_usable()?;
         self.shared.history.check_reaches(after.get()).map_err(|lost| invalid(lost.to_string()))?;
-        let watch =
-            EmbeddedWatch::new(Arc::clone(&self.shared), self.progress.clone(), prefix.to_owned(), after.get());
-        Ok(Box::new(watch))
+        let history = Arc::clone(&self.shared.history);
+        Ok(Box::new(EmbeddedWatch::new(history, self.progress.clone(), prefix.to_owned(), after.get())))
     }
 }
 
@@ -165,13 +170,12 @@ fn check_shape(transaction: &Transaction) -> Result<(), MetadataError> {
         let counts = format!("{} compares and {} writes", compares.len(), writes.len());
         return Err(invalid(format!("{counts}, {TRANSACTION_OPERATIONS_MAX} of each allowed")));
     }
-    let mut written: Vec<&str> = writes.iter().map(write_key).collect();
-    if compares.iter().map(compare_key).chain(written.iter().copied()).any(str::is_empty) {
+    if compares.iter().map(compare_key).chain(writes.iter().map(write_key)).any(str::is_empty) {
         return Err(invalid("a key is empty".to_owned()));
     }
-    written.sort_unstable();
-    if let Some(twice) = written.windows(2).find(|pair| pair[0] == pair[1]) {
-        return Err(invalid(format!("key `{}` is written twice", twice[0])));
+    let mut written = HashSet::with_capacity(writes.len());
+    if let Some(twice) = writes.iter().map(write_key).find(|key| !written.insert(*key)) {
+        return Err(invalid(format!("key `{twice}` is written twice")));
     }
     let bytes: usize = writes.iter().map(write_bytes).sum();
     if bytes > TRANSACTION_BYTES_MAX {
@@ -182,7 +186,10 @@ fn check_shape(transaction: &Transaction) -> Result<(), MetadataError> {
 
 fn compare_key(compare: &Compare) -> &str {
     match compare {
-        Compare::Absent(key) | Compare::Present(key) | Compare::Unchanged(key, _) | Compare::Value(key, _) => key,
+        Compare::Absent(key)
+        | Compare::Present(key)
+        | Compare::Unchanged(key, _)
+        | Compare::Value(key, _) => key,
     }
 }
 

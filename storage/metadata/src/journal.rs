@@ -40,7 +40,8 @@ fn decode(entries: &[Entry]) -> Result<Vec<JournalEntry>, MetadataError> {
 fn decode_entry(entry: &Entry) -> Result<JournalEntry, MetadataError> {
     let rest = entry.key.strip_prefix(keys::JOURNALS).unwrap_or_default();
     let cluster = rest.split('/').next().unwrap_or_default().parse();
-    let cluster = cluster.map_err(|error| MetadataError::Invalid { reason: format!("`{}`: {error}", entry.key) })?;
+    let cluster =
+        cluster.map_err(|error| MetadataError::Invalid { reason: format!("`{}`: {error}", entry.key) })?;
     Ok(JournalEntry { cluster, revision: entry.modified, record: attempt::decode(entry)? })
 }
 
@@ -55,7 +56,9 @@ pub(crate) fn enter(
 ) -> Transaction {
     let subject = match &change {
         JournalChange::ClusterCreated { .. } | JournalChange::ClusterDeleted => "cluster".to_owned(),
-        JournalChange::TopicPartitions { topic, .. } | JournalChange::TopicDeleted { topic } => topic.to_string(),
+        JournalChange::TopicPartitions { topic, .. } | JournalChange::TopicDeleted { topic } => {
+            topic.to_string()
+        }
     };
     let key = keys::journal_entry(cluster, at, sequence, &subject);
     let value = JournalRecord { at, change }.encode();

@@ -27,6 +27,10 @@ pub fn cluster(cluster: ClusterId) -> String {
 pub fn cluster_name(account: AccountId, name: &str) -> String {
     format!("cluster-name/{account}/{name}")
 }
+/// What a cluster was told of its tenant's network.
+pub fn cluster_network(cluster: ClusterId) -> String {
+    format!("cluster-network/{cluster}")
+}
 /// All topics of a cluster.
 pub fn topics(cluster: ClusterId) -> String {
     format!("topic/{cluster}/")

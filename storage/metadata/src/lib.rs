@@ -6,17 +6,19 @@
 //! Start at [`store::MetadataStore`]; what is kept is drawn in [`record`].
 
 mod attempt;
-mod follow;
 pub mod audit;
 pub mod catalog;
 pub mod clusters;
 pub mod counters;
 pub mod embedded;
+mod follow;
 pub mod id;
 pub mod journal;
 pub mod keys;
 pub mod principals;
 pub mod record;
 pub mod store;
+#[cfg(test)]
+mod testing;
 pub mod topics;
 pub mod users;

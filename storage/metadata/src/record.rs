@@ -8,6 +8,7 @@
 //! counter/<name>                        CounterRecord          incarnation, producer-id
 //! cluster/<cluster>                     ClusterRecord
 //! cluster-name/<account>/<name>         NameRecord             unique cluster names
+//! cluster-network/<cluster>             ClusterNetworkRecord   absent where nothing was told
 //! topic/<cluster>/<topic name>          TopicRecord
 //! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
 //! removed/cluster/<cluster>             RemovedRecord
@@ -31,8 +32,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    AccountId, ClusterId, Incarnation, NodeId, PartitionId, ProducerId, SlotEpoch, SlotId, TimestampMs, TopicId, WalId,
-    WalPosition,
+    AccountId, ClusterId, Incarnation, NodeId, PartitionId, ProducerId, SlotEpoch, SlotId, TimestampMs,
+    TopicId, WalId, WalPosition,
 };
 use crate::store::MetadataError;
 
@@ -81,6 +82,7 @@ records!(
     CounterRecord,
     ClusterRecord,
     NameRecord,
+    ClusterNetworkRecord,
     TopicRecord,
     RemovedRecord,
     JournalRecord,
@@ -160,7 +162,8 @@ impl ClusterRecord {
     }
     /// The ARN of a `topic`, `group` or `transactional-id` of this cluster.
     pub fn arn_of(&self, region: &str, kind: &str, name: Option<&str>) -> String {
-        let mut arn = format!("arn:aws:kafka:{region}:{}:{kind}/{}/{}", self.account, self.name, self.arn_uuid);
+        let mut arn =
+            format!("arn:aws:kafka:{region}:{}:{kind}/{}/{}", self.account, self.name, self.arn_uuid);
         if let Some(name) = name {
             arn.push('/');
             arn.push_str(name);
@@ -174,6 +177,24 @@ impl ClusterRecord {
 pub struct NameRecord {
     /// The holder.
     pub cluster: ClusterId,
+}
+
+/// What the creator of a cluster told of its own network. Nothing here depends on it; it is told back as it came, because
+/// the tools that create clusters compare.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterNetworkRecord {
+    /// The VPCs.
+    pub vpcs: Vec<VpcRecord>,
+}
+
+/// One VPC of a [`ClusterNetworkRecord`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VpcRecord {
+    /// The ids of its subnets.
+    pub subnet_ids: Vec<String>,
+    /// The ids of its security groups.
+    #[serde(default)]
+    pub security_group_ids: Vec<String>,
 }
 
 /// A topic. One key each; gateways load them by cluster prefix on first use.

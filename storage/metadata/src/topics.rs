@@ -160,12 +160,14 @@ pub async fn grow(
 ) -> Result<(TopicRecord, Revision), GrowTopicError> {
     let key = keys::topic(cluster, name);
     for sequence in 0..ATTEMPTS_MAX {
-        let Found { record: mut topic, modified } = found(store, &key).await?.ok_or(GrowTopicError::Unknown)?;
+        let Found { record: mut topic, modified } =
+            found(store, &key).await?.ok_or(GrowTopicError::Unknown)?;
         if partitions <= topic.partitions {
             return Err(GrowTopicError::NotMore { current: topic.partitions });
         }
         topic.partitions = partitions;
-        let transaction = journal::enter(put(&key, modified, &topic), cluster, now, sequence, partitions_of(&topic));
+        let transaction =
+            journal::enter(put(&key, modified, &topic), cluster, now, sequence, partitions_of(&topic));
         if let Some(revision) = attempt::commit(store, transaction).await? {
             return Ok((topic, revision));
         }
@@ -183,7 +185,8 @@ pub async fn alter_configs<E: Send>(
 ) -> Result<(TopicRecord, Revision), AlterConfigsError<E>> {
     let key = keys::topic(cluster, name);
     for _ in 0..ATTEMPTS_MAX {
-        let Found { record: mut topic, modified } = found(store, &key).await?.ok_or(AlterConfigsError::Unknown)?;
+        let Found { record: mut topic, modified } =
+            found(store, &key).await?.ok_or(AlterConfigsError::Unknown)?;
         let before = topic.configs.clone();
         alter(&mut topic.configs).map_err(AlterConfigsError::Refused)?;
         if topic.configs == before {

@@ -55,10 +55,15 @@ pub async fn create(store: &dyn MetadataStore, user: &UserRecord) -> Result<Revi
 }
 
 /// Deletes a user that has neither keys nor policies.
-pub async fn delete(store: &dyn MetadataStore, account: AccountId, name: &str) -> Result<Revision, UserError> {
+pub async fn delete(
+    store: &dyn MetadataStore,
+    account: AccountId,
+    name: &str,
+) -> Result<Revision, UserError> {
     let key = keys::user(account, name);
     for _ in 0..ATTEMPTS_MAX {
-        let Found { record: user, modified } = found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
+        let Found { record: user, modified } =
+            found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
         let (keys, policies) = (user.access_keys.len(), user.policies.len());
         if keys + policies > 0 {
             return Err(UserError::InUse { keys, policies });
@@ -108,7 +113,10 @@ pub async fn delete_policy(
     user: &str,
     policy: &str,
 ) -> Result<Revision, UserError> {
-    change(store, account, user, |user| user.policies.remove(policy).map(drop).ok_or(UserError::UnknownPolicy)).await
+    change(store, account, user, |user| {
+        user.policies.remove(policy).map(drop).ok_or(UserError::UnknownPolicy)
+    })
+    .await
 }
 
 async fn change(
@@ -119,7 +127,8 @@ async fn change(
 ) -> Result<Revision, UserError> {
     let key = keys::user(account, name);
     for _ in 0..ATTEMPTS_MAX {
-        let Found { record: mut user, modified } = found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
+        let Found { record: mut user, modified } =
+            found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
         change(&mut user)?;
         if let Some(revision) = attempt::commit(store, put(&key, modified, &user)).await? {
             return Ok(revision);
@@ -207,7 +216,10 @@ fn put(key: &str, modified: Revision, user: &UserRecord) -> Transaction {
         .then(Write::Put(key.to_owned(), user.encode()))
 }
 
-async fn found_user(store: &dyn MetadataStore, key: &str) -> Result<Option<Found<UserRecord>>, MetadataError> {
+async fn found_user(
+    store: &dyn MetadataStore,
+    key: &str,
+) -> Result<Option<Found<UserRecord>>, MetadataError> {
     let entry = store.get(key).await?;
     attempt::found(entry.as_slice())
 }
@@ -233,7 +245,10 @@ pub async fn load_key(
 }
 
 /// The keys of a user, in the order of their creation.
-pub async fn keys_of(store: &dyn MetadataStore, user: &UserRecord) -> Result<Vec<AccessKeyRecord>, MetadataError> {
+pub async fn keys_of(
+    store: &dyn MetadataStore,
+    user: &UserRecord,
+) -> Result<Vec<AccessKeyRecord>, MetadataError> {
     let selects: Vec<_> = user.access_keys.iter().map(|id| Select::Key(keys::access_key(id))).collect();
     let snapshot = store.read(&selects).await?;
     snapshot.results.iter().flatten().map(attempt::decode).collect()

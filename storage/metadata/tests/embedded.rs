@@ -82,7 +82,8 @@ fn a_file_that_is_open_is_refused_by_name() {
 fn a_file_of_something_else_is_refused_by_name() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("metadata.redb");
-    std::fs::write(&path, b"these are not the bytes of a store, and there are enough of them to be read").expect("written");
+    std::fs::write(&path, b"these are not the bytes of a store, and there are enough of them to be read")
+        .expect("written");
     let refused = EmbeddedStore::open(&path).expect_err("it is no store");
     assert!(matches!(refused, OpenError::Unreadable { .. }));
     assert!(refused.to_string().contains("metadata.redb"));

@@ -27,7 +27,10 @@ pub(super) struct Loaded {
 }
 
 impl Loaded {
-    pub(super) async fn start(store: &SharedStore, cluster: Arc<ClusterRecord>) -> Result<Self, MetadataError> {
+    pub(super) async fn start(
+        store: &SharedStore,
+        cluster: Arc<ClusterRecord>,
+    ) -> Result<Self, MetadataError> {
         let prefix = keys::topics(cluster.id);
         let empty = ClusterView {
             cluster,
@@ -75,10 +78,12 @@ fn with_news(view: &Arc<ClusterView>, news: News) -> Arc<ClusterView> {
     let mut next = ClusterView::clone(view);
     match news {
         News::All(entries, revision) => {
-            let topics = entries.into_iter().filter_map(|entry| decode_topic(&entry.key, entry.value, entry.modified));
+            let topics =
+                entries.into_iter().filter_map(|entry| decode_topic(&entry.key, entry.value, entry.modified));
             let topics: BTreeMap<String, Arc<TopicRecord>> =
                 topics.map(|topic| (topic.name.clone(), topic)).collect();
-            let by_id: HashMap<TopicId, _> = topics.values().map(|topic| (topic.id, Arc::clone(topic))).collect();
+            let by_id: HashMap<TopicId, _> =
+                topics.values().map(|topic| (topic.id, Arc::clone(topic))).collect();
             next.topics = Arc::new(topics);
             next.topics_by_id = Arc::new(by_id);
             next.revision = revision;

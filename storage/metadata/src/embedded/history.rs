@@ -17,7 +17,9 @@ const BATCH_EVENTS: usize = 1_024;
 
 /// The changes after the asked revision are no longer all there.
 #[derive(Debug, thiserror::Error)]
-#[error("changes after revision {after} are forgotten up to {floor}; read a snapshot and watch from its revision")]
+#[error(
+    "changes after revision {after} are forgotten up to {floor}; read a snapshot and watch from its revision"
+)]
 pub(super) struct Forgotten {
     after: u64,
     floor: u64,
@@ -48,7 +50,10 @@ impl History {
     pub(super) fn push(&self, group: Vec<Event>) {
         let mut recent = self.lock();
         recent.through += 1;
-        debug_assert!(group.iter().all(|event| event.revision.get() == recent.through), "revisions have no gaps");
+        debug_assert!(
+            group.iter().all(|event| event.revision.get() == recent.through),
+            "revisions have no gaps"
+        );
         recent.events += group.len();
         recent.bytes += bytes(&group);
         recent.groups.push_back(group);
@@ -103,7 +108,11 @@ mod tests {
     use super::*;
 
     fn event(key: &str, revision: u64, size: usize) -> Event {
-        Event { key: key.to_owned(), value: Some(Bytes::from(vec![0; size])), revision: Revision::new(revision) }
+        Event {
+            key: key.to_owned(),
+            value: Some(Bytes::from(vec![0; size])),
+            revision: Revision::new(revision),
+        }
     }
 
     #[test]
@@ -121,7 +130,7 @@ mod tests {
     fn a_reader_below_the_floor_is_told_that_it_fell_behind() {
         let history = History::starting_at(0);
         for revision in 1..=3 {
-            history.push(vec![event("k", revision, BYTES_MAX / 2)]);
+            history.push(vec![event("k", revision, BYTES_MAX / 2 - 1)]);
         }
         assert!(history.after("", 0).is_err());
         let kept = history.after("", 1).expect("the last two fit").expect("there is news");

@@ -11,7 +11,8 @@ use crate::id::Revision;
 use crate::store::{Compare, Entry, Event, Select, Transaction, Write};
 
 /// All entries by key.
-pub(super) const ENTRIES: TableDefinition<'static, &'static str, &'static [u8]> = TableDefinition::new("entries");
+pub(super) const ENTRIES: TableDefinition<'static, &'static str, &'static [u8]> =
+    TableDefinition::new("entries");
 /// The store's own numbers.
 pub(super) const COUNTERS: TableDefinition<'static, &'static str, u64> = TableDefinition::new("counters");
 
@@ -31,7 +32,10 @@ pub(super) fn stored_revision(counters: &impl ReadableTable<&'static str, u64>) 
     Ok(counters.get(REVISION)?.map_or(0, |revision| revision.value()))
 }
 
-pub(super) fn store_revision(counters: &mut redb::Table<'_, &'static str, u64>, to: u64) -> Result<(), StorageError> {
+pub(super) fn store_revision(
+    counters: &mut redb::Table<'_, &'static str, u64>,
+    to: u64,
+) -> Result<(), StorageError> {
     counters.insert(REVISION, to).map(drop)
 }
 

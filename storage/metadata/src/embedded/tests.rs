@@ -86,6 +86,6 @@ async fn transactions_of_one_group_see_each_other_in_order() {
     let outcomes = futures_util::future::join_all((0..100).map(|_| store.commit(guarded()))).await;
     let won = outcomes.iter().filter(|outcome| matches!(outcome, Ok(Outcome::Committed(_)))).count();
     assert_eq!(won, 1);
-    assert!(outcomes.iter().all(|outcome| matches!(outcome, Ok(_))));
+    assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(store.revision().await.expect("readable"), Revision::new(1));
 }

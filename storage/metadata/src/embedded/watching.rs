@@ -5,11 +5,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::Shared;
+use super::history::History;
 use crate::store::{Changes, MetadataError, Watch};
 
 pub(super) struct EmbeddedWatch {
-    shared: Arc<Shared>,
+    history: Arc<History>,
     /// The newest revision; closes with the store.
     progress: watch::Receiver<u64>,
     prefix: String,
@@ -18,8 +18,13 @@ pub(super) struct EmbeddedWatch {
 }
 
 impl EmbeddedWatch {
-    pub(super) fn new(shared: Arc<Shared>, progress: watch::Receiver<u64>, prefix: String, cursor: u64) -> Self {
-        Self { shared, progress, prefix, cursor }
+    pub(super) fn new(
+        history: Arc<History>,
+        progress: watch::Receiver<u64>,
+        prefix: String,
+        cursor: u64,
+    ) -> Self {
+        Self { history, progress, prefix, cursor }
     }
 }
 
@@ -27,7 +32,7 @@ impl EmbeddedWatch {
 impl Watch for EmbeddedWatch {
     async fn next(&mut self) -> Result<Changes, MetadataError> {
         loop {
-            let news = self.shared.history.after(&self.prefix, self.cursor);
+            let news = self.history.after(&self.prefix, self.cursor);
             let news = news.map_err(|lost| MetadataError::Unavailable { reason: lost.to_string() })?;
             if let Some(changes) = news {
                 // The only place where the cursor moves, with no await behind it: a dropped call loses nothing.

@@ -47,7 +47,8 @@ impl Writer {
         let stopped = || unavailable("commit", &"the writer has stopped");
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
         queue.send(Job { transaction, reply }).await.map_err(|_| stopped())?;
-        let lost = |_| MetadataError::OutcomeUnknown { reason: "the writer stopped without an answer".to_owned() };
+        let lost =
+            |_| MetadataError::OutcomeUnknown { reason: "the writer stopped without an answer".to_owned() };
         outcome.await.unwrap_or_else(|closed| Err(lost(closed)))
     }
 }
@@ -78,6 +79,10 @@ fn run(shared: &Shared, mut jobs: mpsc::Receiver<Job>, progress: &watch::Sender<
             // The caller may have gone away; the transaction stands all the same.
             drop(job.reply.send(answer));
         }
+        if shared.check_usable().is_err() {
+            // Leaving closes the queue and all watches: nobody waits for what will not come.
+            return;
+        }
     }
 }
 
@@ -88,7 +93,6 @@ struct Committed {
 }
 
 fn commit(shared: &Shared, group: &[Job], revision: u64) -> Result<Committed, MetadataError> {
-    shared.check_usable()?;
     let (write, committed) = stage(shared, group, revision).map_err(|error| unavailable("commit", &error))?;
     if committed.changes.is_empty() {
         // Nobody changed anything: there is nothing to sync.

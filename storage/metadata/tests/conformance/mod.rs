@@ -5,8 +5,8 @@ use bytes::Bytes;
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{Compare, MetadataStore, Outcome, SharedStore, Transaction, Write};
 
-pub mod transactions;
-pub mod watches;
+pub(crate) mod transactions;
+pub(crate) mod watches;
 
 /// Makes one test of every promise for the store that `$make` builds.
 macro_rules! conformance {
@@ -20,17 +20,17 @@ macro_rules! conformance {
 pub(crate) use conformance;
 
 /// A put.
-pub fn put(key: &str, value: &str) -> Write {
+pub(crate) fn put(key: &str, value: &str) -> Write {
     Write::Put(key.to_owned(), Bytes::from(value.to_owned()))
 }
 
 /// A delete.
-pub fn delete(key: &str) -> Write {
+pub(crate) fn delete(key: &str) -> Write {
     Write::Delete(key.to_owned())
 }
 
 /// Commits writes without conditions.
-pub async fn write(store: &dyn MetadataStore, writes: impl IntoIterator<Item = Write>) -> Revision {
+pub(crate) async fn write(store: &dyn MetadataStore, writes: impl IntoIterator<Item = Write>) -> Revision {
     let transaction = Transaction { compares: Vec::new(), writes: writes.into_iter().collect() };
     match store.commit(transaction).await.expect("the store is healthy") {
         Outcome::Committed(revision) => revision,
@@ -39,12 +39,12 @@ pub async fn write(store: &dyn MetadataStore, writes: impl IntoIterator<Item = W
 }
 
 /// Tries to write under one condition; whether it held.
-pub async fn write_if(store: &dyn MetadataStore, compare: Compare, write: Write) -> bool {
+pub(crate) async fn write_if(store: &dyn MetadataStore, compare: Compare, write: Write) -> bool {
     let transaction = Transaction::new().when(compare).then(write);
     matches!(store.commit(transaction).await.expect("the store is healthy"), Outcome::Committed(_))
 }
 
 /// The value of a key.
-pub async fn value(store: &SharedStore, key: &str) -> Option<Bytes> {
+pub(crate) async fn value(store: &SharedStore, key: &str) -> Option<Bytes> {
     store.get(key).await.expect("the store is healthy").map(|entry| entry.value)
 }

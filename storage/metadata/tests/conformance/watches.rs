@@ -25,7 +25,7 @@ fn event(key: &str, value: Option<&str>, revision: Revision) -> Event {
     Event { key: key.to_owned(), value: value.map(|value| Bytes::from(value.to_owned())), revision }
 }
 
-pub async fn a_watch_delivers_each_change_of_its_prefix_once_and_in_order(store: SharedStore) {
+pub(crate) async fn a_watch_delivers_each_change_of_its_prefix_once_and_in_order(store: SharedStore) {
     let start = store.revision().await.expect("readable");
     let mut watch = store.watch("w/", start).await.expect("watchable");
     let first = write(&*store, [put("w/a", "1"), put("other", "1"), put("w/b", "1")]).await;
@@ -40,14 +40,14 @@ pub async fn a_watch_delivers_each_change_of_its_prefix_once_and_in_order(store:
     assert_eq!(through(&mut *watch, third).await, expected);
 }
 
-pub async fn a_watch_that_starts_in_the_recent_past_gets_what_came_since(store: SharedStore) {
+pub(crate) async fn a_watch_that_starts_in_the_recent_past_gets_what_came_since(store: SharedStore) {
     let first = write(&*store, [put("w/a", "1")]).await;
     let second = write(&*store, [put("w/a", "2")]).await;
     let mut watch = store.watch("w/", first).await.expect("watchable");
     assert_eq!(through(&mut *watch, second).await, [event("w/a", Some("2"), second)]);
 }
 
-pub async fn a_snapshot_and_a_watch_from_its_revision_miss_nothing(store: SharedStore) {
+pub(crate) async fn a_snapshot_and_a_watch_from_its_revision_miss_nothing(store: SharedStore) {
     let writer = {
         let store = Arc::clone(&store);
         tokio::spawn(async move {
@@ -69,14 +69,14 @@ pub async fn a_snapshot_and_a_watch_from_its_revision_miss_nothing(store: Shared
     assert_eq!(keys, (0..100).map(|index| format!("w/{index:03}")).collect::<Vec<_>>());
 }
 
-pub async fn a_watch_learns_that_the_store_went_on_elsewhere(store: SharedStore) {
+pub(crate) async fn a_watch_learns_that_the_store_went_on_elsewhere(store: SharedStore) {
     let start = store.revision().await.expect("readable");
     let mut watch = store.watch("w/", start).await.expect("watchable");
     let elsewhere = write(&*store, [put("other", "1")]).await;
     assert_eq!(through(&mut *watch, elsewhere).await, []);
 }
 
-pub async fn a_wait_that_was_given_up_loses_nothing(store: SharedStore) {
+pub(crate) async fn a_wait_that_was_given_up_loses_nothing(store: SharedStore) {
     let start = store.revision().await.expect("readable");
     let mut watch = store.watch("w/", start).await.expect("watchable");
     assert!(watch.next().now_or_never().is_none(), "nothing has happened yet");
@@ -84,7 +84,7 @@ pub async fn a_wait_that_was_given_up_loses_nothing(store: SharedStore) {
     assert_eq!(through(&mut *watch, revision).await, [event("w/a", Some("1"), revision)]);
 }
 
-pub async fn a_refused_transaction_is_not_seen(store: SharedStore) {
+pub(crate) async fn a_refused_transaction_is_not_seen(store: SharedStore) {
     let start = write(&*store, [put("w/a", "1")]).await;
     let mut watch = store.watch("w/", start).await.expect("watchable");
     let absent = headgate_metadata::store::Compare::Absent("w/a".into());

@@ -1,0 +1,17 @@
+//! What operators type against a running process. Each command is a signed call of the control API.
+
+pub(crate) mod bill;
+pub(crate) mod cluster;
+pub(crate) mod credentials;
+pub(crate) mod key;
+pub(crate) mod session;
+pub(crate) mod user;
+
+use std::future::Future;
+
+use anyhow::Result;
+
+/// Runs one command to its end.
+pub(crate) fn block_on(command: impl Future<Output = Result<()>>) -> Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(command)
+}

@@ -1,0 +1,99 @@
+//! Which object store: `file://DIR` or `s3://bucket/prefix`, and with whose credentials.
+//!
+//! For `s3://`, `HEADGATE_OBJECT_STORE_*` comes first, then the usual `AWS_*`: a shell that has sourced a client's `env.sh`
+//! holds keys of *this* service, which the object store does not know.
+
+use std::env;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use headgate_log::store::{Secret, Store, StoreOptions};
+
+/// Opens the store of the URL with the credentials of the environment, and tries it: what is wrong is said at start.
+pub(crate) async fn open(url: &str, random: u64) -> Result<Store> {
+    let url = absolute(url)?;
+    let store = Store::open(&url, &options(|name| env::var(name).ok())?)?;
+    store.probe(random).await?;
+    Ok(store)
+}
+
+/// Opens a store that exists, to read it: nothing is created or tried.
+pub(crate) fn reopen(url: &str) -> Result<Store> {
+    let url = absolute(url)?;
+    if let Some(path) = url.strip_prefix("file://")
+        && !Path::new(path).is_dir()
+    {
+        bail!("{path} does not exist");
+    }
+    Ok(Store::open(&url, &options(|name| env::var(name).ok())?)?)
+}
+
+/// `file://` paths may be given relative to the working directory.
+fn absolute(url: &str) -> Result<String> {
+    match url.strip_prefix("file://") {
+        Some(path) => {
+            let path = std::path::absolute(path).with_context(|| format!("{url} does not name a directory"))?;
+            Ok(format!("file://{}", path.display()))
+        }
+        None if url.starts_with("s3://") => Ok(url.to_owned()),
+        None => bail!("--object-store {url}: file://DIR or s3://bucket/prefix is expected"),
+    }
+}
+
+/// Credentials are taken from one place whole: half of ours with half of AWS's can only be a mistake.
+fn options(variable: impl Fn(&str) -> Option<String>) -> Result<StoreOptions> {
+    let own = |name: &str| variable(&format!("HEADGATE_OBJECT_STORE_{name}")).filter(|value| !value.is_empty());
+    let aws = |name: &str| variable(&format!("AWS_{name}")).filter(|value| !value.is_empty());
+    let (key, secret, token) = if own("ACCESS_KEY_ID").is_some() {
+        (own("ACCESS_KEY_ID"), own("SECRET_ACCESS_KEY"), own("SESSION_TOKEN"))
+    } else {
+        (aws("ACCESS_KEY_ID"), aws("SECRET_ACCESS_KEY"), aws("SESSION_TOKEN"))
+    };
+    let access_key = match (key, secret) {
+        (Some(key), Some(secret)) => Some((key, Secret::new(secret))),
+        (None, None) => None,
+        (Some(key), None) => bail!("the object store's access key {key} comes without a secret; set *_SECRET_ACCESS_KEY beside it"),
+        (None, Some(_)) => bail!("the object store's secret comes without an access key; set *_ACCESS_KEY_ID beside it"),
+    };
+    Ok(StoreOptions {
+        access_key,
+        session_token: token.map(Secret::new),
+        region: own("REGION").or_else(|| aws("REGION")).or_else(|| aws("DEFAULT_REGION")),
+        endpoint: own("ENDPOINT").or_else(|| aws("ENDPOINT_URL_S3")),
+        virtual_hosted: own("VIRTUAL_HOSTED").is_some_and(|value| value == "true"),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn from(pairs: &[(&str, &str)]) -> Result<StoreOptions> {
+        options(|name| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()))
+    }
+
+    #[test]
+    fn a_sourced_client_environment_does_not_poison_the_object_store() {
+        let options = from(&[
+            ("AWS_ACCESS_KEY_ID", "client"),
+            ("AWS_SECRET_ACCESS_KEY", "client-secret"),
+            ("AWS_SESSION_TOKEN", "client-token"),
+            ("HEADGATE_OBJECT_STORE_ACCESS_KEY_ID", "store"),
+            ("HEADGATE_OBJECT_STORE_SECRET_ACCESS_KEY", "store-secret"),
+        ]);
+        let options = options.expect("complete");
+        assert_eq!(options.access_key, Some(("store".to_owned(), Secret::new("store-secret"))));
+        assert_eq!(options.session_token, None);
+    }
+
+    #[test]
+    fn half_a_credential_is_refused() {
+        let pairs = [("HEADGATE_OBJECT_STORE_ACCESS_KEY_ID", "store"), ("AWS_SECRET_ACCESS_KEY", "other")];
+        assert!(from(&pairs).expect_err("refused").to_string().contains("without a secret"));
+    }
+
+    #[test]
+    fn a_url_of_another_kind_is_refused_with_what_is_expected() {
+        assert!(absolute("gs://x").expect_err("refused").to_string().contains("s3://bucket/prefix"));
+    }
+}

@@ -1,0 +1,76 @@
+//! CreateCluster with the options AWS has no word for, and ListClusters with what an operator wants to see.
+
+use headgate_metadata::record::ClusterRecord;
+use serde::{Deserialize, Serialize};
+
+use crate::answer::Answer;
+use crate::call::{Call, TagContext};
+use crate::error::ApiError;
+use crate::kafka::cluster_info::state;
+use crate::kafka::create_cluster::{NewCluster, create as create_record};
+use crate::tags::Tags;
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct CreateClusterRequest {
+    cluster_name: String,
+    #[serde(default)]
+    tags: Tags,
+    #[serde(default)]
+    auto_create_topics: bool,
+}
+
+/// Named as the `kafka` service names its fields, as far as it has them.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Shown<'a> {
+    cluster_id: String,
+    cluster_name: &'a str,
+    cluster_arn: String,
+    state: &'static str,
+    auto_create_topics: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    bootstrap_brokers: String,
+    tags: &'a Tags,
+}
+
+#[derive(Serialize)]
+struct ListClustersResponse<'a> {
+    clusters: Vec<Shown<'a>>,
+}
+
+pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
+    let request: CreateClusterRequest = call.request.json()?;
+    call.authorize("*", TagContext { request: Some(&request.tags), ..TagContext::default() })?;
+    let new = NewCluster {
+        name: request.cluster_name,
+        tags: request.tags,
+        auto_create_topics: request.auto_create_topics,
+        network: None,
+    };
+    let cluster = create_record(call, new).await?;
+    Ok(Answer::json(&shown(call, &cluster)))
+}
+
+pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
+    call.authorize("*", TagContext::default())?;
+    let mut own = headgate_metadata::clusters::list(&*call.api.components.store).await?;
+    own.retain(|cluster| cluster.account == call.caller.account);
+    own.sort_unstable_by(|left, right| left.name.cmp(&right.name));
+    let clusters = own.iter().map(|cluster| shown(call, cluster)).collect();
+    Ok(Answer::json(&ListClustersResponse { clusters }))
+}
+
+fn shown<'a>(call: &Call<'_>, cluster: &'a ClusterRecord) -> Shown<'a> {
+    Shown {
+        cluster_id: cluster.id.to_string(),
+        cluster_name: &cluster.name,
+        cluster_arn: cluster.arn(&call.api.config.region),
+        state: state(cluster.state),
+        auto_create_topics: cluster.auto_create_topics,
+        port: cluster.port,
+        bootstrap_brokers: call.api.components.bootstrap.brokers(cluster),
+        tags: &cluster.tags,
+    }
+}

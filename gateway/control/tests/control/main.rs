@@ -1,0 +1,8 @@
+//! The control API as its clients see it: over HTTP, with requests signed by AWS's own crate.
+
+mod iam;
+mod kafka;
+mod native;
+mod signing;
+mod sts;
+mod support;

@@ -1,0 +1,141 @@
+//! Who may open a connection: limits on source addresses and on connections that have not authenticated
+//! (`gateway/PROTOCOL.md` §6, §9).
+//!
+//! Only the source address and the node are charged here: a stranger who opens sockets with another cluster's name must not
+//! lock that cluster out.
+
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::config::GatewayConfig;
+use crate::metrics::TurnedAway;
+
+/// A burst is this many seconds' worth of connections.
+const BURST_SECONDS: u32 = 10;
+
+/// Admits connections.
+pub(crate) struct Admission {
+    rate: DefaultKeyedRateLimiter<IpAddr>,
+    unauthenticated: Arc<Semaphore>,
+    sources: Arc<DashMap<IpAddr, u32>>,
+    per_source_max: u32,
+    handshakes: Arc<Semaphore>,
+}
+
+/// A connection that was admitted and has not authenticated. Dropping it makes room for the next.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    _permit: OwnedSemaphorePermit,
+    source: IpAddr,
+    sources: Arc<DashMap<IpAddr, u32>>,
+}
+
+impl Admission {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        let nonzero = |value: u32| NonZeroU32::new(value).unwrap_or(NonZeroU32::MIN);
+        let per_second = config.connections_per_source_per_second;
+        let quota = Quota::per_second(nonzero(per_second))
+            .allow_burst(nonzero(per_second.saturating_mul(BURST_SECONDS)));
+        Self {
+            rate: RateLimiter::keyed(quota),
+            unauthenticated: Arc::new(Semaphore::new(config.unauthenticated_connections_max as usize)),
+            sources: Arc::default(),
+            per_source_max: config.unauthenticated_connections_per_source_max,
+            handshakes: Arc::new(Semaphore::new(config.handshakes_concurrent_max as usize)),
+        }
+    }
+
+    /// Admits a connection from `source`, or says which limit stands against it.
+    pub(crate) fn admit(&self, source: IpAddr) -> Result<Admitted, TurnedAway> {
+        let source = source.to_canonical();
+        self.rate.check_key(&source).map_err(|_| TurnedAway::SourceRate)?;
+        let permit =
+            Arc::clone(&self.unauthenticated).try_acquire_owned().map_err(|_| TurnedAway::Unauthenticated)?;
+        let mut open = self.sources.entry(source).or_insert(0);
+        if *open >= self.per_source_max {
+            return Err(TurnedAway::Source);
+        }
+        *open += 1;
+        drop(open);
+        Ok(Admitted { _permit: permit, source, sources: Arc::clone(&self.sources) })
+    }
+
+    /// Waits for a turn at the key work of a TLS handshake.
+    pub(crate) async fn handshake_turn(&self) -> OwnedSemaphorePermit {
+        let turn = Arc::clone(&self.handshakes).acquire_owned().await;
+        turn.expect("the semaphore of handshakes is never closed")
+    }
+
+    /// Forgets sources that have been quiet.
+    pub(crate) fn forget_quiet(&self) {
+        self.rate.retain_recent();
+        self.rate.shrink_to_fit();
+    }
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        if let Some(mut open) = self.sources.get_mut(&self.source) {
+            *open -= 1;
+        }
+        self.sources.remove_if(&self.source, |_, open| *open == 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn admission(all: u32, per_source: u32) -> Admission {
+        Admission::new(&GatewayConfig {
+            unauthenticated_connections_max: all,
+            unauthenticated_connections_per_source_max: per_source,
+            connections_per_source_per_second: 1,
+            ..GatewayConfig::default()
+        })
+    }
+
+    fn source(last: u8) -> IpAddr {
+        IpAddr::from([127, 0, 0, last])
+    }
+
+    #[test]
+    fn one_source_cannot_take_all_places() {
+        let admission = admission(3, 2);
+        let _held = (admission.admit(source(1)), admission.admit(source(1)));
+        assert_eq!(admission.admit(source(1)).err(), Some(TurnedAway::Source));
+        let _other = admission.admit(source(2)).expect("another source has room");
+        assert_eq!(admission.admit(source(3)).err(), Some(TurnedAway::Unauthenticated));
+    }
+
+    #[test]
+    fn a_place_is_free_again_when_its_connection_has_authenticated_or_gone() {
+        let admission = admission(1, 1);
+        drop(admission.admit(source(1)).expect("room"));
+        assert!(admission.sources.is_empty());
+        assert!(admission.admit(source(1)).is_ok());
+    }
+
+    #[test]
+    fn new_connections_beyond_the_burst_are_turned_away_by_source() {
+        let admission = admission(100, 100);
+        for _ in 0..BURST_SECONDS {
+            assert!(admission.admit(source(1)).is_ok());
+        }
+        assert_eq!(admission.admit(source(1)).err(), Some(TurnedAway::SourceRate));
+        assert!(admission.admit(source(2)).is_ok());
+    }
+
+    #[test]
+    fn an_address_counts_the_same_in_both_families() {
+        let admission = admission(10, 1);
+        let _held = admission.admit(source(1));
+        let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
+        assert_eq!(admission.admit(mapped).err(), Some(TurnedAway::Source));
+    }
+}

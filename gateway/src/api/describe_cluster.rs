@@ -1,0 +1,32 @@
+//! DescribeCluster: the brokers (KIP-700). Whoever may connect may ask.
+
+use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
+use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
+
+use super::{Call, text};
+use crate::error_code;
+use crate::refusal::Refusal;
+use crate::session::{ListedBroker, Session};
+
+/// `endpoint_type` of brokers.
+const BROKERS: i8 = 1;
+
+pub(super) async fn handle(session: &Session, call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
+    if call.version >= 1 && request.endpoint_type != BROKERS {
+        return DescribeClusterResponse::default()
+            .with_error_code(error_code::of_refusal(Refusal::MismatchedEndpoint))
+            .with_error_message(Some(text("The request was sent to an endpoint of the wrong type.")));
+    }
+    let broker = |broker: &ListedBroker| {
+        DescribeClusterBroker::default()
+            .with_broker_id(BrokerId(broker.id.get() as i32))
+            .with_host(text(broker.host.to_string()))
+            .with_port(i32::from(broker.port))
+            .with_rack(session.shared.parts.zone.as_deref().map(text))
+    };
+    DescribeClusterResponse::default()
+        .with_cluster_id(text(session.cluster.to_string()))
+        .with_controller_id(BrokerId(session.brokers[0].id.get() as i32))
+        .with_brokers(session.brokers.iter().map(broker).collect())
+        .with_cluster_authorized_operations(i32::MIN)
+}

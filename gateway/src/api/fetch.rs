@@ -1,0 +1,115 @@
+//! Fetch: batches from any number of partitions, now or when enough of them are there (`gateway/PROTOCOL.md` §4).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headgate_metadata::catalog::ClusterView;
+use headgate_metadata::id::TopicId;
+use headgate_storage_client::{Isolation, ReadError, ReadOutcome};
+use kafka_protocol::messages::FetchRequest;
+
+use super::{Call, Malformed};
+use crate::connection::Answer;
+use crate::error_code;
+use crate::fetch::{
+    Asked, FetchAnswer, FetchEntry, Target, TopicRef, Wait, Wanted, begin, encode, finish, gather, resolve,
+};
+use crate::refusal::Refusal;
+use crate::session::Session;
+
+pub(super) async fn handle(session: &Session, call: &Call, request: FetchRequest) -> Result<Answer, Malformed> {
+    let random = session.shared.parts.random.bits();
+    let budget = &session.shared.fetch_sessions;
+    let asked = match begin(&session.fetch_session, budget, call.version, &request, random) {
+        Ok(asked) => asked,
+        Err(refusal) => return Ok(refused(call, refusal)),
+    };
+    let view = match view_of(session, &asked.wanted).await {
+        Ok(view) => view,
+        Err(refusal) => return Ok(unseen(call, &asked, refusal)),
+    };
+    let wait = wait_of(session, &request);
+    let caller = session.caller(call, wait.wait_max + Duration::from_secs(30), view.revision);
+    let targets = resolve(session, &view, &asked.wanted);
+    let (outcomes, reserved) = gather(session, &caller, &targets, wait).await;
+    let mut entries = entries(&asked.wanted, &targets, outcomes, wait.isolation);
+    finish(&session.fetch_session, &asked, &mut entries);
+    let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
+    Ok(Answer::Respond(encode(call, answer, Some(reserved))))
+}
+
+/// A view that knows all topics asked for, or is fresh.
+async fn view_of(session: &Session, wanted: &[Wanted]) -> Result<Arc<ClusterView>, Refusal> {
+    let view = session.view().await?;
+    let known = |wanted: &Wanted| match &wanted.topic {
+        TopicRef::Name(name) => view.topic(name).is_some(),
+        TopicRef::Id(id) => TopicId::from_uuid(*id).is_some_and(|id| view.topic_by_id(id).is_some()),
+    };
+    if wanted.iter().all(known) { Ok(view) } else { session.fresh_view().await }
+}
+
+fn wait_of(session: &Session, request: &FetchRequest) -> Wait {
+    let positive = |raw: i32| u64::try_from(raw).unwrap_or(0);
+    Wait {
+        bytes_min: positive(request.min_bytes),
+        bytes_max: positive(request.max_bytes).min(session.shared.config.fetch_bytes_max),
+        wait_max: Duration::from_millis(positive(request.max_wait_ms)),
+        isolation: match request.isolation_level {
+            1 => Isolation::ReadCommitted,
+            _ => Isolation::ReadUncommitted,
+        },
+    }
+}
+
+fn entries(
+    wanted: &[Wanted],
+    targets: &[Target],
+    outcomes: Vec<ReadOutcome>,
+    isolation: Isolation,
+) -> Vec<FetchEntry> {
+    let mut outcomes = outcomes.into_iter();
+    let mut entries = Vec::with_capacity(wanted.len());
+    for (wanted, target) in wanted.iter().zip(targets) {
+        let (topic, partition) = (wanted.topic.clone(), wanted.partition);
+        entries.push(match target {
+            Target::Failed(code) => FetchEntry::failure(topic, partition, *code),
+            Target::Read(read) => {
+                let outcome = outcomes.next().unwrap_or(Err(ReadError::NotOwner));
+                match outcome {
+                    Ok(success) => FetchEntry {
+                        error_code: error_code::NONE,
+                        high_watermark: success.high_watermark.to_wire(),
+                        last_stable_offset: success.last_stable_offset.to_wire(),
+                        log_start: success.log_start.to_wire(),
+                        aborted: (isolation == Isolation::ReadCommitted).then_some(success.aborted),
+                        records: success.records,
+                        records_bytes: success.records_bytes,
+                        source: Some(read.partition),
+                        topic,
+                        partition,
+                    },
+                    Err(error) => FetchEntry::failure(topic, partition, error_code::of_read(error)),
+                }
+            }
+        });
+    }
+    entries
+}
+
+/// The whole request is refused: a session that is not there, or not as the client thinks.
+fn refused(call: &Call, refusal: Refusal) -> Answer {
+    let answer = FetchAnswer { error_code: error_code::of_refusal(refusal), session_id: 0, entries: Vec::new() };
+    Answer::Respond(encode(call, answer, None))
+}
+
+/// The cluster's metadata cannot be had: every partition says so, and is asked again.
+fn unseen(call: &Call, asked: &Asked, refusal: Refusal) -> Answer {
+    let code = match refusal {
+        Refusal::MetadataUnavailable => error_code::of_read(ReadError::NotOwner),
+        refusal => error_code::of_refusal(refusal),
+    };
+    let failure = |wanted: &Wanted| FetchEntry::failure(wanted.topic.clone(), wanted.partition, code);
+    let entries = asked.wanted.iter().map(failure).collect();
+    let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
+    Answer::Respond(encode(call, answer, None))
+}

@@ -1,0 +1,128 @@
+//! IncrementalAlterConfigs: sets and removes configs of topics (KIP-339).
+
+use std::collections::{BTreeMap, HashSet};
+
+use headgate_metadata::topics::{self, AlterConfigsError};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+
+use super::describe_configs::{BROKER, TOPIC};
+use super::{Call, text};
+use crate::authorize::rights;
+use crate::error_code;
+use crate::refusal::Refusal;
+use crate::session::Session;
+use crate::topic_config::{self, ConfigRefused, Moment};
+use crate::topic_creation::TopicRefused;
+
+const SET: i8 = 0;
+const DELETE: i8 = 1;
+const APPEND: i8 = 2;
+const SUBTRACT: i8 = 3;
+
+pub(super) async fn handle(
+    session: &Session,
+    _call: &Call,
+    request: IncrementalAlterConfigsRequest,
+) -> IncrementalAlterConfigsResponse {
+    let mut seen = HashSet::new();
+    let mut responses = Vec::with_capacity(request.resources.len());
+    for resource in &request.resources {
+        let altered = if seen.insert((resource.resource_type, &resource.resource_name)) {
+            alter(session, resource, request.validate_only).await
+        } else {
+            Err(TopicRefused::new(Refusal::InvalidRequest, "Each resource must appear at most once."))
+        };
+        let response = AlterConfigsResourceResponse::default()
+            .with_resource_type(resource.resource_type)
+            .with_resource_name(resource.resource_name.clone());
+        responses.push(match altered {
+            Ok(()) => response.with_error_message(None),
+            Err(refused) => response
+                .with_error_code(error_code::of_refusal(refused.refusal))
+                .with_error_message(Some(text(refused.text))),
+        });
+    }
+    IncrementalAlterConfigsResponse::default().with_responses(responses)
+}
+
+async fn alter(session: &Session, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), TopicRefused> {
+    let name = &*resource.resource_name;
+    match resource.resource_type {
+        TOPIC => {}
+        BROKER => {
+            return Err(TopicRefused::new(Refusal::ClusterDenied, "configs of brokers cannot be set on this cluster"));
+        }
+        _ => return Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
+    }
+    let view = session.fresh_view().await;
+    let view = view.map_err(|_| TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))?;
+    if !session.may_on_topic(&view, rights::INCREMENTAL_ALTER_CONFIGS, name) {
+        return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
+    }
+    if view.topic(name).is_none() {
+        return Err(unknown(name));
+    }
+    let changes = parse(&resource.configs)?;
+    if validate_only {
+        return Ok(());
+    }
+    let apply = |configs: &mut BTreeMap<String, String>| {
+        for (name, value) in &changes {
+            match value {
+                Some(value) => configs.insert(name.clone(), value.clone()),
+                None => configs.remove(name),
+            };
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let altered = topics::alter_configs(&*session.shared.parts.metadata, session.cluster, name, apply).await;
+    let (_, revision) = altered.map_err(|error| match error {
+        AlterConfigsError::Unknown => unknown(name),
+        AlterConfigsError::Refused(never) => match never {},
+        AlterConfigsError::Store(error) => {
+            tracing::warn!(cluster = %session.cluster, topic = %name, %error, "topic's configs not altered");
+            TopicRefused::new(Refusal::from(&error), "the topic could not be changed now")
+        }
+    })?;
+    // Answered after this gateway has seen it; if it cannot look now, it will see it with the next.
+    drop(session.view_at(revision).await);
+    Ok(())
+}
+
+/// The configs to set (with a value) and to remove (without).
+fn parse(configs: &[AlterableConfig]) -> Result<BTreeMap<String, Option<String>>, TopicRefused> {
+    let mut changes = BTreeMap::new();
+    for config in configs {
+        let change = change(config).map_err(|refused| TopicRefused::new(Refusal::InvalidConfig, refused.to_string()))?;
+        let change = change.ok_or_else(|| {
+            let text = format!("Unknown or incomplete operation {} on {}", config.config_operation, config.name);
+            TopicRefused::new(Refusal::InvalidRequest, text)
+        })?;
+        if changes.insert(config.name.to_string(), change).is_some() {
+            let text = format!("Error due to duplicate config keys: {}", config.name);
+            return Err(TopicRefused::new(Refusal::InvalidRequest, text));
+        }
+    }
+    Ok(changes)
+}
+
+/// `None` for an operation that does not exist, or a value that is missing.
+fn change(config: &AlterableConfig) -> Result<Option<Option<String>>, ConfigRefused> {
+    topic_config::settable(&config.name, Moment::Later)?;
+    match (config.config_operation, &config.value) {
+        (SET, Some(value)) => {
+            topic_config::check(&config.name, value, Moment::Later)?;
+            Ok(Some(Some(value.to_string())))
+        }
+        (DELETE, _) => Ok(Some(None)),
+        // The only list there is, cleanup.policy, cannot be altered.
+        (APPEND | SUBTRACT, _) => Err(ConfigRefused::NotAList(config.name.to_string())),
+        _ => Ok(None),
+    }
+}
+
+fn unknown(name: &str) -> TopicRefused {
+    TopicRefused::new(Refusal::UnknownTopic, format!("Topic {name} does not exist."))
+}

@@ -1,0 +1,320 @@
+//! Who it is and which cluster it reached are proven. Every handler runs under this state, so none can be reached without
+//! it.
+//!
+//! Order (`gateway/PROTOCOL.md` §3): requests start in arrival order; a Produce may start while earlier Produces wait for
+//! durability; every other request starts when nothing earlier is in progress, and nothing starts behind it until it is
+//! answered. Responses leave in the order of their requests. While a request runs the socket is left unread beyond the
+//! next frame's length: that is the back-pressure, and the way the client's departure is noticed.
+
+use std::future::pending;
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesOrdered;
+use headgate_iam::{Mechanism, UnixTime};
+use kafka_protocol::messages::ApiKey;
+use tokio::select;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
+
+use super::frame::{Frame, FrameError};
+use super::reauthentication::Reauthentication;
+use super::request::{Incoming, NoRequest, parse};
+use super::{Answer, ByteStream, Ended, Transport};
+use crate::api::table::{Handler, Started};
+use crate::api::{Malformed, api_versions};
+use crate::budget::InflightBytes;
+use crate::login::LoginContext;
+use crate::session::Session;
+use crate::shared::{Phase, Shared};
+
+/// Requests of one connection in flight at most.
+const IN_FLIGHT_MAX: usize = 64;
+
+/// What a connection is opened with.
+pub(crate) struct Opened {
+    pub(crate) session: Arc<Session>,
+    /// How it logged in and when it must have done so again; `None` on the plaintext listener.
+    pub(crate) login: Option<(Mechanism, UnixTime)>,
+    pub(crate) context: LoginContext,
+}
+
+/// A connection of a proven principal to one cluster.
+pub(crate) struct Authenticated<S> {
+    transport: Transport<S>,
+    session: Arc<Session>,
+    shared: Arc<Shared>,
+    reauthentication: Reauthentication,
+    /// Requests that have taken their place and wait for their answer, oldest first.
+    pipeline: FuturesOrdered<BoxFuture<'static, Result<Answer, Malformed>>>,
+    /// The request that is starting, or that runs alone.
+    running: Option<BoxFuture<'static, Result<Started, Malformed>>>,
+    /// A request that waits until nothing earlier is in progress.
+    waiting: Option<(Incoming, InflightBytes)>,
+    /// When something last happened.
+    active_at: Instant,
+    phase: watch::Receiver<Phase>,
+    principals: watch::Receiver<u64>,
+}
+
+/// What the connection's task woke up for.
+enum Event {
+    Answered(Result<Answer, Malformed>),
+    Started(Result<Started, Malformed>),
+    Announced(Result<(), FrameError>),
+    Frame(Result<Frame, FrameError>),
+    PrincipalsChanged,
+    PhaseChanged,
+    Late(&'static str),
+}
+
+impl<S: ByteStream> Authenticated<S> {
+    pub(crate) fn new(transport: Transport<S>, opened: Opened) -> Self {
+        let shared = Arc::clone(&opened.session.shared);
+        Self {
+            transport,
+            session: opened.session,
+            reauthentication: Reauthentication::new(opened.login, opened.context),
+            pipeline: FuturesOrdered::new(),
+            running: None,
+            waiting: None,
+            active_at: Instant::now(),
+            phase: shared.phase.subscribe(),
+            principals: shared.parts.principals.changes(),
+            shared,
+        }
+    }
+
+    /// Serves the connection to its end.
+    pub(crate) async fn serve(mut self) {
+        let ended = match self.run().await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        };
+        tracing::debug!(source = %self.session.source, cluster = %self.session.cluster, ?ended, "connection ended");
+        self.session.depart();
+        if let Ended::ByUs(_) = ended {
+            self.transport.close().await;
+        }
+    }
+
+    async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
+        loop {
+            self.close_if_drained()?;
+            let event = self.next_event().await;
+            if !matches!(event, Event::PrincipalsChanged | Event::PhaseChanged | Event::Late(_)) {
+                self.active_at = Instant::now();
+            }
+            match event {
+                Event::Answered(answer) => self.deliver(answer).await?,
+                Event::Started(started) => self.place(started).await?,
+                Event::Announced(result) => self.announced(result)?,
+                Event::Frame(frame) => self.begin(frame.map_err(|error| ended_by(&error))?).await?,
+                Event::PrincipalsChanged => self.check_credential()?,
+                Event::PhaseChanged => {}
+                Event::Late(why) => return Err(Ended::ByUs(why)),
+            }
+            self.begin_waiting();
+        }
+    }
+
+    /// Waits for whatever comes first; what is nearest to an answer goes before new work.
+    async fn next_event(&mut self) -> Event {
+        let may_read = self.running.is_none() && self.waiting.is_none() && self.pipeline.len() < IN_FLIGHT_MAX;
+        let (deadline, why) = self.deadline();
+        let Transport { stream, frames } = &mut self.transport;
+        let max = self.shared.config.request_bytes_max;
+        let (is_announced, lane) = (frames.is_announced(), &self.session.lane);
+        let arrival = async {
+            if !is_announced {
+                Event::Announced(frames.announce(stream, max).await)
+            } else if may_read {
+                Event::Frame(frames.finish(stream, lane).await)
+            } else {
+                pending().await
+            }
+        };
+        let running = async {
+            match &mut self.running {
+                Some(running) => Event::Started(running.await),
+                None => pending().await,
+            }
+        };
+        select! {
+            biased;
+            Some(answer) = self.pipeline.next(), if !self.pipeline.is_empty() => Event::Answered(answer),
+            started = running => started,
+            // An error means that the gateway is gone, and with it this task.
+            _ = self.principals.changed() => Event::PrincipalsChanged,
+            _ = self.phase.changed() => Event::PhaseChanged,
+            arrived = arrival => arrived,
+            () = sleep_until(deadline) => Event::Late(why),
+        }
+    }
+
+    /// Until when the connection may go on as it is, and why no longer.
+    fn deadline(&self) -> (Instant, &'static str) {
+        let idle = if self.is_idle() {
+            self.active_at + self.shared.config.connection_idle_max()
+        } else {
+            // A request in progress has its own limits.
+            self.active_at + std::time::Duration::from_secs(24 * 3600)
+        };
+        match *self.phase.borrow() {
+            Phase::Draining(deadline) if deadline < idle => (deadline, "drained at the deadline"),
+            _ => (idle, "idle"),
+        }
+    }
+
+    /// Nothing is in progress and nothing has begun to arrive.
+    fn is_idle(&self) -> bool {
+        self.running.is_none()
+            && self.waiting.is_none()
+            && self.pipeline.is_empty()
+            && !self.transport.frames.is_mid_frame()
+    }
+
+    fn close_if_drained(&self) -> Result<(), Ended> {
+        let draining = matches!(*self.phase.borrow(), Phase::Draining(_));
+        if draining && self.is_idle() { Err(Ended::ByUs("draining")) } else { Ok(()) }
+    }
+
+    fn announced(&self, result: Result<(), FrameError>) -> Result<(), Ended> {
+        match result {
+            Ok(()) => Ok(()),
+            // What is under way is finished first: a client may send its last request and close.
+            Err(FrameError::Ended) if self.running.is_some() || self.waiting.is_some() || !self.pipeline.is_empty() => {
+                self.session.depart();
+                Ok(())
+            }
+            Err(error) => Err(ended_by(&error)),
+        }
+    }
+
+    fn check_credential(&mut self) -> Result<(), Ended> {
+        self.principals.mark_unchanged();
+        let valid = self.shared.authorizer.still_valid(&self.session.identity());
+        if valid { Ok(()) } else { Err(Ended::ByUs("credential no longer valid")) }
+    }
+
+    /// Takes a frame that has arrived.
+    async fn begin(&mut self, frame: Frame) -> Result<(), Ended> {
+        if self.reauthentication.awaits_raw_login() {
+            return self.raw_login(&frame).await;
+        }
+        let incoming = match parse(frame.bytes, self.shared.next_request()) {
+            Ok(incoming) => incoming,
+            Err(NoRequest::ApiVersionsUnknown { correlation_id }) => {
+                let answer = Answer::Respond(api_versions::unknown_version(correlation_id));
+                self.pipeline.push_back(Box::pin(async { Ok(answer) }));
+                return Ok(());
+            }
+            Err(no_request) => {
+                tracing::debug!(source = %self.session.source, %no_request, "request not served");
+                return Err(Ended::ByUs("malformed or unknown request"));
+            }
+        };
+        self.shared.metrics.observe_request(incoming.api.name);
+        if self.reauthentication.is_expired(self.shared.parts.clock.now())
+            && !matches!(incoming.api.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate | ApiKey::ApiVersions)
+        {
+            return Err(Ended::ByUs("session expired without re-authentication"));
+        }
+        match incoming.api.handler {
+            Handler::Pipelined(start) => {
+                let started = start(Arc::clone(&self.session), incoming.call, incoming.body);
+                self.running = Some(hold(started, frame.reserved));
+            }
+            Handler::Alone(_) | Handler::Connection => self.waiting = Some((incoming, frame.reserved)),
+        }
+        Ok(())
+    }
+
+    /// Starts the request that waited, once nothing earlier is in progress.
+    fn begin_waiting(&mut self) {
+        if self.running.is_some() || !self.pipeline.is_empty() {
+            return;
+        }
+        let Some((Incoming { api, call, body }, reserved)) = self.waiting.take() else { return };
+        let session = Arc::clone(&self.session);
+        let answered: BoxFuture<'static, Result<Answer, Malformed>> = match api.handler {
+            Handler::Alone(handle) => handle(session, call, body),
+            Handler::Connection => match api.key {
+                ApiKey::ApiVersions => Box::pin(async move { api_versions::answer(&call, body).map(Answer::Respond) }),
+                _ => self.reauthentication.answer(session, api.key, call, body),
+            },
+            Handler::Pipelined(_) => unreachable!("pipelined requests never wait for earlier ones"),
+        };
+        self.running = Some(hold(Box::pin(async move { answered.await.map(Started::Answered) }), reserved));
+    }
+
+    async fn raw_login(&mut self, frame: &Frame) -> Result<(), Ended> {
+        let answer = self.reauthentication.raw_login(&self.session, &frame.bytes).await;
+        self.deliver(Ok(answer)).await
+    }
+
+    /// A request has taken its place in the order, or was answered at once.
+    async fn place(&mut self, started: Result<Started, Malformed>) -> Result<(), Ended> {
+        self.running = None;
+        match started {
+            Ok(Started::Pending(answer)) => self.pipeline.push_back(answer),
+            Ok(Started::Answered(answer)) if self.pipeline.is_empty() => return self.deliver(Ok(answer)).await,
+            Ok(Started::Answered(answer)) => self.pipeline.push_back(Box::pin(async { Ok(answer) })),
+            Err(malformed) if self.pipeline.is_empty() => return self.deliver(Err(malformed)).await,
+            // Earlier requests are answered before the connection ends.
+            Err(malformed) => self.pipeline.push_back(Box::pin(async { Err(malformed) })),
+        }
+        Ok(())
+    }
+
+    /// Writes an answer; what a Fetch sent is counted once the kernel has all of it.
+    async fn deliver(&mut self, answer: Result<Answer, Malformed>) -> Result<(), Ended> {
+        let (response, end) = match answer {
+            Ok(Answer::Respond(response)) => (response, None),
+            Ok(Answer::RespondThenClose(response)) => (response, Some("closed after an error answer")),
+            Ok(Answer::Silence) => return Ok(()),
+            Ok(Answer::Close(why)) => return Err(Ended::ByUs(why)),
+            Err(malformed @ Malformed::Response { .. }) => {
+                tracing::error!(%malformed, "response not encoded");
+                return Err(Ended::ByUs("response not encoded"));
+            }
+            Err(malformed) => {
+                tracing::debug!(source = %self.session.source, %malformed, "request not decoded");
+                return Err(Ended::ByUs("malformed request"));
+            }
+        };
+        let stall_max = self.shared.config.response_stall_max();
+        self.transport.write(response.slices, stall_max).await.map_err(|_| Ended::ByClient)?;
+        self.shared.sent.add(&response.billable);
+        // Its memory is free only now that the kernel has it.
+        drop(response.reserved);
+        end.map_or(Ok(()), |why| Err(Ended::ByUs(why)))
+    }
+}
+
+/// Keeps the frame's memory reserved until its request is answered.
+fn hold(
+    started: BoxFuture<'static, Result<Started, Malformed>>,
+    reserved: InflightBytes,
+) -> BoxFuture<'static, Result<Started, Malformed>> {
+    Box::pin(async move {
+        let started = started.await?;
+        Ok(match started {
+            Started::Answered(answer) => Started::Answered(answer),
+            Started::Pending(pending) => Started::Pending(Box::pin(async move {
+                let answer = pending.await;
+                drop(reserved);
+                answer
+            })),
+        })
+    })
+}
+
+fn ended_by(error: &FrameError) -> Ended {
+    match error {
+        FrameError::Ended => Ended::ByClient,
+        FrameError::Length { .. } => Ended::ByUs("frame length not allowed"),
+        FrameError::TooSlow => Ended::ByUs("frame came too slowly"),
+    }
+}

@@ -1,0 +1,82 @@
+//! Reading, waiting once for more, and reading again.
+
+use std::time::Duration;
+
+use headgate_metadata::id::Offset;
+use headgate_storage_client::{Caller, Isolation, PartitionAddress, PartitionRead, ReadOutcome, ReadRequest};
+use tokio::select;
+use tokio::time::{Instant, sleep_until};
+
+use super::target::Target;
+use crate::budget::InflightBytes;
+use crate::session::Session;
+
+/// The longest a Fetch waits, whatever the client asks for.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+
+/// What a client waits for, and how long.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wait {
+    pub(crate) bytes_min: u64,
+    pub(crate) bytes_max: u64,
+    pub(crate) wait_max: Duration,
+    pub(crate) isolation: Isolation,
+}
+
+/// Reads all targets that can be read; outcomes are in the order of those. The memory of what came is reserved.
+pub(crate) async fn gather(
+    session: &Session,
+    caller: &Caller,
+    targets: &[Target],
+    wait: Wait,
+) -> (Vec<ReadOutcome>, InflightBytes) {
+    let deadline = Instant::now() + wait.wait_max.min(WAIT_MAX);
+    let partitions: Vec<PartitionRead> = targets
+        .iter()
+        .filter_map(|target| match target {
+            Target::Read(read) => Some(*read),
+            Target::Failed(_) => None,
+        })
+        .collect();
+    let failed = partitions.len() < targets.len();
+    let request = ReadRequest { partitions, bytes_max: wait.bytes_max, isolation: wait.isolation };
+    let first = read(session, caller, &request).await;
+    let answer_now = failed || wait.wait_max.is_zero() || request.partitions.is_empty();
+    if answer_now || suffices(&first.0, wait.bytes_min) {
+        return first;
+    }
+    drop(first);
+    let from: Vec<(PartitionAddress, Offset)> =
+        request.partitions.iter().map(|read| (read.partition, read.offset)).collect();
+    let patience = deadline.saturating_duration_since(Instant::now());
+    let waiting = Caller { patience, ..caller.clone() };
+    select! {
+        biased;
+        () = session.shared.parts.storage.await_data(&waiting, &from, wait.bytes_min) => {}
+        () = session.pointless() => {}
+        () = sleep_until(deadline) => {}
+    }
+    read(session, caller, &request).await
+}
+
+/// Room is taken before the owners are asked, and what was not needed given back.
+async fn read(session: &Session, caller: &Caller, request: &ReadRequest) -> (Vec<ReadOutcome>, InflightBytes) {
+    let room = u32::try_from(request.bytes_max).unwrap_or(u32::MAX);
+    let mut reserved = match session.lane.try_reserve(room) {
+        Some(reserved) => reserved,
+        None => session.lane.clone().reserve(room).await,
+    };
+    let outcomes = session.shared.parts.storage.read(caller, request).await;
+    debug_assert_eq!(outcomes.len(), request.partitions.len(), "one outcome per partition");
+    reserved.shrink(records_bytes(&outcomes));
+    (outcomes, reserved)
+}
+
+fn records_bytes(outcomes: &[ReadOutcome]) -> u64 {
+    outcomes.iter().flatten().map(|success| success.records_bytes).sum()
+}
+
+/// Enough bytes came, or something the client should know at once.
+fn suffices(outcomes: &[ReadOutcome], bytes_min: u64) -> bool {
+    outcomes.iter().any(Result::is_err) || records_bytes(outcomes) >= bytes_min
+}

@@ -1,0 +1,47 @@
+//! Reaching a group: authorized, and at the slot its coordinator lives in.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use headgate_iam::KafkaAction;
+use headgate_metadata::catalog::ClusterView;
+use headgate_storage_client::{Caller, GroupAddress, MemberIdentity, routing};
+
+use crate::api::Call;
+use crate::error_code;
+use crate::refusal::Refusal;
+use crate::session::Session;
+
+/// How long a coordinator may take for what does not wait for others.
+pub(crate) const GROUP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// A group that the principal may do something with.
+pub(crate) struct ReachedGroup {
+    pub(crate) view: Arc<ClusterView>,
+    pub(crate) caller: Caller,
+    pub(crate) address: GroupAddress,
+}
+
+impl Session {
+    /// Finds a group and checks the action on it; the error is the wire code.
+    pub(crate) async fn reach_group(
+        &self,
+        call: &Call,
+        action: KafkaAction,
+        group: &str,
+        patience: Duration,
+    ) -> Result<ReachedGroup, i16> {
+        let view = self.view().await.map_err(|_| error_code::of_refusal(Refusal::CoordinatorUnavailable))?;
+        if !self.may_on_group(&view, action, group) {
+            return Err(error_code::of_refusal(Refusal::GroupDenied));
+        }
+        let caller = self.caller(call, patience, view.revision);
+        let address = routing::group(&view.cluster, group);
+        Ok(ReachedGroup { view, caller, address })
+    }
+}
+
+/// Who a member says it is, copied out of the frame.
+pub(crate) fn identity(member: &str, instance: Option<&str>) -> MemberIdentity {
+    MemberIdentity { member: member.into(), instance: instance.map(Into::into) }
+}

@@ -1,0 +1,237 @@
+//! A login, from the client's message to a proven identity on one cluster (`gateway/PROTOCOL.md` §2, §7).
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use headgate_iam::{
+    AccessDenied, AccountId, ClaimedLogin, ClusterArns, Effect, KeyMaterial, KeyStatus, LoginExpectations,
+    LoginRejected, Mechanism, Principal, PrincipalKind, UnixTime, VerifiedLogin, secret_box,
+};
+use headgate_metadata::audit::AuditResult;
+use headgate_metadata::id::ClusterId;
+use headgate_metadata::principals::CachedKey;
+use headgate_metadata::record::{AccessKeyStatus, ClusterRecord, ClusterState};
+
+use crate::authorize::{Identity, Source, Subject, rights};
+use crate::shared::{AuditLine, Shared};
+use crate::which_cluster::{Dialled, NoCluster};
+
+/// The connection a login comes on.
+#[derive(Debug, Clone)]
+pub(crate) struct LoginContext {
+    pub(crate) dialled: Dialled,
+    pub(crate) source: SocketAddr,
+    pub(crate) secure: bool,
+}
+
+/// A login that succeeded.
+#[derive(Debug)]
+pub(crate) struct LoggedIn {
+    pub(crate) identity: Identity,
+    pub(crate) cluster: Arc<ClusterRecord>,
+    pub(crate) mechanism: Mechanism,
+    /// When the client must have authenticated again.
+    pub(crate) expires_at: UnixTime,
+    /// What the answer tells the client of that.
+    pub(crate) lifetime: Duration,
+    /// What SaslAuthenticate answers.
+    pub(crate) answer: String,
+}
+
+/// Why a login did not succeed.
+#[derive(Debug)]
+pub(crate) enum LoginFailed {
+    /// It was refused; the text is for the client.
+    Refused(String),
+    /// Whether it is right cannot be told now. The connection ends without an answer, so that the client retries.
+    Unavailable,
+}
+
+/// Proves a login. Writes one audit line for every outcome that says something about the client.
+pub(crate) async fn log_in(
+    shared: &Shared,
+    context: &LoginContext,
+    mechanism: Mechanism,
+    message: &[u8],
+) -> Result<LoggedIn, LoginFailed> {
+    let request_id = shared.random_uuid().to_string();
+    let mut trail = Trail::default();
+    let outcome = attempt(shared, context, mechanism, message, &request_id, &mut trail).await;
+    let (result, reason) = match &outcome {
+        Ok(_) => (AuditResult::Allowed, None),
+        Err(Refusal::Rejected(rejected)) => (AuditResult::Denied, Some(rejected.to_string())),
+        Err(Refusal::NoCluster(text)) => (AuditResult::Denied, Some(text.clone())),
+        Err(Refusal::Unavailable) => (AuditResult::Failed, Some("metadata not available".to_owned())),
+    };
+    let signature = trail.fingerprint.map(|fingerprint| format!("signature {fingerprint}"));
+    shared.audit(AuditLine {
+        source: context.source.to_string(),
+        principal: trail.principal,
+        cluster: trail.cluster.map(|cluster| cluster.to_string()),
+        action: rights::SASL_AUTHENTICATE.name().to_owned(),
+        resource: trail.resource,
+        result,
+        reason: match (reason, signature) {
+            (Some(reason), Some(signature)) => Some(format!("{reason}; {signature}")),
+            (reason, signature) => reason.or(signature),
+        },
+    });
+    shared.metrics.observe_login(mechanism, result);
+    outcome.map_err(|refusal| match refusal {
+        Refusal::Rejected(rejected) => LoginFailed::Refused(rejected.answer(&request_id)),
+        Refusal::NoCluster(text) => LoginFailed::Refused(format!("[{request_id}]: Access denied: {text}")),
+        Refusal::Unavailable => LoginFailed::Unavailable,
+    })
+}
+
+/// What an audit line says beside the outcome, as far as the login got.
+#[derive(Default)]
+struct Trail {
+    cluster: Option<ClusterId>,
+    resource: Option<String>,
+    principal: Option<String>,
+    fingerprint: Option<String>,
+}
+
+enum Refusal {
+    Rejected(LoginRejected),
+    NoCluster(String),
+    Unavailable,
+}
+
+impl From<LoginRejected> for Refusal {
+    fn from(rejected: LoginRejected) -> Self {
+        Self::Rejected(rejected)
+    }
+}
+
+async fn attempt(
+    shared: &Shared,
+    context: &LoginContext,
+    mechanism: Mechanism,
+    message: &[u8],
+    request_id: &str,
+    trail: &mut Trail,
+) -> Result<LoggedIn, Refusal> {
+    let claim = ClaimedLogin::parse(mechanism, message)?;
+    trail.fingerprint = Some(claim.signature_fingerprint());
+    let cluster = find_cluster(shared, context, &claim)?;
+    let arns = arns_of(&cluster, &shared.parts.region);
+    (trail.cluster, trail.resource) = (Some(cluster.id), Some(arns.cluster().to_owned()));
+    let material = find_material(shared, &claim).await?;
+    let accepts_host = |host: &str| shared.parts.names.accepts(host, cluster.id);
+    let expectations = LoginExpectations {
+        region: &shared.parts.region,
+        accepts_host: &accepts_host,
+        session_max: shared.config.session_max(),
+    };
+    let now = shared.parts.clock.now();
+    let verified = claim.verify(&material, &expectations, now)?;
+    trail.principal = Some(verified.principal.arn().to_owned());
+    let identity = identity_of(&verified, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
+    check_connect(shared, &identity, &cluster, &arns)?;
+    Ok(LoggedIn {
+        identity,
+        cluster,
+        mechanism,
+        expires_at: verified.session_expires_at,
+        lifetime: verified.session_lifetime(now),
+        answer: mechanism.success_answer(request_id),
+    })
+}
+
+fn find_cluster(
+    shared: &Shared,
+    context: &LoginContext,
+    claim: &ClaimedLogin,
+) -> Result<Arc<ClusterRecord>, Refusal> {
+    let signed_host = match claim.mechanism() {
+        Mechanism::AwsMskIam => Some(claim.host()),
+        Mechanism::OauthBearer => None,
+    };
+    let id = context.dialled.cluster(&shared.parts.names, signed_host).map_err(|none| match none {
+        NoCluster::Contradiction { host } => Refusal::Rejected(LoginRejected::HostOfAnotherCluster { host }),
+        NoCluster::Unnamed => {
+            let suffix = &shared.parts.names.suffix;
+            Refusal::NoCluster(format!("no cluster is named; use a bootstrap string such as boot-<cluster>.{suffix}"))
+        }
+    })?;
+    let record = shared.parts.catalog.cluster(id).filter(|record| record.state == ClusterState::Active);
+    record.ok_or_else(|| Refusal::NoCluster(format!("there is no cluster {}", shared.parts.names.bootstrap(id))))
+}
+
+/// The secret and whose it is: from the session token where one came, else from the stored key.
+async fn find_material(shared: &Shared, claim: &ClaimedLogin) -> Result<KeyMaterial, Refusal> {
+    if let Some(material) = claim.open_session(&shared.parts.master_key)? {
+        return Ok(material);
+    }
+    let found = shared.parts.principals.find_key(claim.access_key_id()).await.map_err(|error| {
+        tracing::warn!(%error, "access key not looked up");
+        Refusal::Unavailable
+    })?;
+    let cached = found.ok_or_else(|| claim.unknown_key())?;
+    material_of(shared, &cached).ok_or(Refusal::Unavailable)
+}
+
+fn material_of(shared: &Shared, cached: &CachedKey) -> Option<KeyMaterial> {
+    let key = &cached.key;
+    let secret = secret_box::open(&shared.parts.master_key, &key.access_key_id, &key.sealed_secret)
+        .inspect_err(|error| tracing::error!(access_key = %key.access_key_id, %error, "secret not opened"))
+        .ok()?;
+    let status = match key.status {
+        AccessKeyStatus::Active => KeyStatus::Active,
+        AccessKeyStatus::Inactive => KeyStatus::Inactive,
+    };
+    Some(KeyMaterial::long_term(secret, status, principal_of(&cached.owner.user)?))
+}
+
+/// The principal of a stored user.
+pub(crate) fn principal_of(user: &headgate_metadata::record::UserRecord) -> Option<Principal> {
+    let account = AccountId::parse(&user.account.to_string())?;
+    Some(Principal::user(account, user.arn(), user.name.clone(), user.user_id.clone()))
+}
+
+/// The ARNs of a cluster.
+pub(crate) fn arns_of(cluster: &ClusterRecord, region: &str) -> ClusterArns {
+    let account = AccountId::parse(&cluster.account.to_string()).expect("an account id displays as twelve digits");
+    ClusterArns::new("aws", region, &account, &cluster.name, &cluster.arn_uuid)
+}
+
+/// Only users have policies here; a principal of another kind has none and so no identity to connect with.
+fn identity_of(verified: &VerifiedLogin, context: &LoginContext) -> Option<Identity> {
+    let PrincipalKind::User { name } = verified.principal.kind() else { return None };
+    Some(Identity {
+        arn: verified.principal.arn().into(),
+        access_key_id: Some(verified.access_key_id.as_str().into()),
+        temporary: verified.token_issued_at.is_some(),
+        account: verified.principal.account().as_str().parse().ok()?,
+        user: name.clone(),
+        source: Source {
+            address: context.source.ip().to_canonical(),
+            secure: context.secure,
+            user_agent: verified.user_agent.as_deref().map(Into::into),
+            token_issued_at: verified.token_issued_at,
+        },
+        principal: verified.principal.clone(),
+    })
+}
+
+fn check_connect(
+    shared: &Shared,
+    identity: &Identity,
+    cluster: &ClusterRecord,
+    arns: &ClusterArns,
+) -> Result<(), LoginRejected> {
+    let subject = Subject { arns, tags: &cluster.tags };
+    let resource = arns.cluster().to_owned();
+    match shared.authorizer.decide(identity, &subject, rights::SASL_AUTHENTICATE, resource) {
+        Effect::Allow => Ok(()),
+        effect => Err(LoginRejected::ConnectDenied(AccessDenied {
+            action: rights::SASL_AUTHENTICATE.name().to_owned(),
+            resource: arns.cluster().to_owned(),
+            principal: identity.principal.arn().to_owned(),
+            effect,
+        })),
+    }
+}

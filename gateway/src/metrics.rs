@@ -1,0 +1,139 @@
+//! What a gateway counts.
+//!
+//! | metric | labels | meaning |
+//! |---|---|---|
+//! | `headgate_gateway_requests_total` | `api` | requests that were read |
+//! | `headgate_gateway_logins_total` | `mechanism`, `result` | logins answered |
+//! | `headgate_gateway_denials_total` | `action` | requests or parts of them denied by policy |
+//! | `headgate_gateway_connections` | `state` | open connections |
+//! | `headgate_gateway_connections_refused_total` | `reason` | connections turned away before a byte was read |
+//! | `headgate_gateway_inflight_bytes` | – | memory of requests and responses in flight, shared part |
+
+use headgate_iam::{KafkaAction, Mechanism};
+use headgate_metadata::audit::AuditResult;
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ApiLabel {
+    api: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct LoginLabel {
+    mechanism: &'static str,
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ActionLabel {
+    action: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct StateLabel {
+    state: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: &'static str,
+}
+
+/// Where a connection stands, for the gauge of open ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ConnectionState {
+    Unauthenticated,
+    Authenticated,
+}
+
+/// Why a connection was turned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TurnedAway {
+    /// Too many connections have not authenticated.
+    Unauthenticated,
+    /// Too many of them from this source.
+    Source,
+    /// New ones come too fast from this source.
+    SourceRate,
+}
+
+/// The gateway's metrics. Cheap to clone; all clones count into the same series.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct GatewayMetrics {
+    requests: Family<ApiLabel, Counter>,
+    logins: Family<LoginLabel, Counter>,
+    denials: Family<ActionLabel, Counter>,
+    connections: Family<StateLabel, Gauge>,
+    refused: Family<ReasonLabel, Counter>,
+    inflight_bytes: Gauge,
+}
+
+impl GatewayMetrics {
+    /// Metrics that `registry` shows.
+    pub(crate) fn registered(registry: &mut Registry) -> Self {
+        let metrics = Self::default();
+        let registry = registry.sub_registry_with_prefix("headgate_gateway");
+        registry.register("requests", "Requests that were read", metrics.requests.clone());
+        registry.register("logins", "Logins answered", metrics.logins.clone());
+        registry.register("denials", "Requests or parts of them denied by policy", metrics.denials.clone());
+        registry.register("connections", "Open connections", metrics.connections.clone());
+        registry.register("connections_refused", "Connections turned away", metrics.refused.clone());
+        registry.register("inflight_bytes", "Requests and responses in flight", metrics.inflight_bytes.clone());
+        metrics
+    }
+
+    pub(crate) fn observe_request(&self, api: &'static str) {
+        self.requests.get_or_create(&ApiLabel { api }).inc();
+    }
+
+    pub(crate) fn observe_login(&self, mechanism: Mechanism, result: AuditResult) {
+        let result = match result {
+            AuditResult::Allowed => "allowed",
+            AuditResult::Denied => "denied",
+            AuditResult::Failed => "failed",
+        };
+        self.logins.get_or_create(&LoginLabel { mechanism: mechanism.name(), result }).inc();
+    }
+
+    pub(crate) fn observe_denial(&self, action: KafkaAction) {
+        self.denials.get_or_create(&ActionLabel { action: action.name() }).inc();
+    }
+
+    pub(crate) fn observe_turned_away(&self, reason: TurnedAway) {
+        let reason = match reason {
+            TurnedAway::Unauthenticated => "unauthenticated",
+            TurnedAway::Source => "source",
+            TurnedAway::SourceRate => "source-rate",
+        };
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// Counts a connection in this state until the guard is dropped.
+    pub(crate) fn connection(&self, state: ConnectionState) -> OpenConnection {
+        let state = match state {
+            ConnectionState::Unauthenticated => "unauthenticated",
+            ConnectionState::Authenticated => "authenticated",
+        };
+        let gauge = self.connections.get_or_create(&StateLabel { state }).clone();
+        gauge.inc();
+        OpenConnection(gauge)
+    }
+
+    pub(crate) fn set_inflight_bytes(&self, bytes: u64) {
+        self.inflight_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+}
+
+/// An open connection in the gauge.
+#[derive(Debug)]
+pub(crate) struct OpenConnection(Gauge);
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}

@@ -1,0 +1,252 @@
+//! What a handler knows of the connection it serves: one principal on one cluster.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+use headgate_iam::{ClusterArns, Effect, KafkaAction};
+use headgate_metadata::audit::AuditResult;
+use headgate_metadata::catalog::{CatalogError, ClusterView};
+use headgate_metadata::id::{BrokerId, ClusterId, Revision, TopicId};
+use headgate_metadata::record::{ClusterRecord, TopicRecord};
+use headgate_storage_client::Caller;
+use tokio::sync::Notify;
+
+use crate::api::Call;
+use crate::authorize::{Identity, Subject};
+use crate::budget::Lane;
+use crate::fetch::FetchSessionSlot;
+use crate::login::arns_of;
+use crate::refusal::Refusal;
+use crate::shared::{AuditLine, Phase, Shared};
+
+/// The ids of a cluster's brokers; replicas and ISR always read all of them (`gateway/PROTOCOL.md` §1).
+pub(crate) const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
+
+/// A broker as an answer lists it.
+#[derive(Debug, Clone)]
+pub(crate) struct ListedBroker {
+    pub(crate) id: BrokerId,
+    pub(crate) host: Arc<str>,
+    pub(crate) port: u16,
+}
+
+/// An authenticated connection, as handlers see it.
+pub(crate) struct Session {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) cluster: ClusterId,
+    pub(crate) arns: ClusterArns,
+    /// The brokers every answer lists. In direct mode one gateway is one address, and so one broker.
+    pub(crate) brokers: Vec<ListedBroker>,
+    pub(crate) source: SocketAddr,
+    pub(crate) lane: Lane,
+    pub(crate) fetch_session: FetchSessionSlot,
+    identity: RwLock<Arc<Identity>>,
+    departure: Departure,
+}
+
+/// Whether the client has gone, for handlers that wait.
+#[derive(Debug, Default)]
+struct Departure {
+    gone: AtomicBool,
+    notify: Notify,
+}
+
+impl Session {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        cluster: &ClusterRecord,
+        broker: ListedBroker,
+        source: SocketAddr,
+        identity: Identity,
+    ) -> Self {
+        let arns = arns_of(cluster, &shared.parts.region);
+        let lane = shared.budget.cluster(cluster.id);
+        let fetch_session = Mutex::default();
+        Self {
+            cluster: cluster.id,
+            arns,
+            brokers: vec![broker],
+            source,
+            lane,
+            fetch_session,
+            identity: RwLock::new(Arc::new(identity)),
+            departure: Departure::default(),
+            shared,
+        }
+    }
+
+    /// Who is connected.
+    pub(crate) fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity.read().expect("nobody panics while holding the identity"))
+    }
+
+    /// Replaces the identity by that of a later login of the same principal.
+    pub(crate) fn renew(&self, identity: Identity) {
+        *self.identity.write().expect("nobody panics while holding the identity") = Arc::new(identity);
+    }
+
+    /// Notes that the client has closed.
+    pub(crate) fn depart(&self) {
+        self.departure.gone.store(true, Ordering::Release);
+        self.departure.notify.notify_waiters();
+    }
+
+    /// Returns when waiting for something has become pointless: the client has gone or the process is draining.
+    pub(crate) async fn pointless(&self) {
+        let mut phase = self.shared.phase.subscribe();
+        let gone = async {
+            let notified = self.departure.notify.notified();
+            if !self.departure.gone.load(Ordering::Acquire) {
+                notified.await;
+            }
+        };
+        let draining = async {
+            // An error means that the gateway is gone.
+            drop(phase.wait_for(|phase| matches!(phase, Phase::Draining(_))).await);
+        };
+        tokio::select! { biased; () = gone => {}, () = draining => {} }
+    }
+
+    /// What a call to storage says of its cause.
+    pub(crate) fn caller(&self, call: &Call, patience: Duration, revision_seen: Revision) -> Caller {
+        Caller {
+            cluster: self.cluster,
+            principal: Arc::clone(&self.identity().arn),
+            client_id: Arc::clone(&call.client_id),
+            client_host: self.source.ip().to_canonical(),
+            patience,
+            request: call.request,
+            revision_seen,
+        }
+    }
+
+    /// The cluster and its topics, as this gateway has seen them.
+    pub(crate) async fn view(&self) -> Result<Arc<ClusterView>, Refusal> {
+        self.shared.parts.catalog.view(self.cluster).await.map_err(|error| self.no_view(&error))
+    }
+
+    /// The same, once it contains everything committed before this call. Asked before answering that something is unknown.
+    pub(crate) async fn fresh_view(&self) -> Result<Arc<ClusterView>, Refusal> {
+        self.shared.parts.catalog.refresh(self.cluster).await.map_err(|error| self.no_view(&error))
+    }
+
+    /// The same, once it contains an own change.
+    pub(crate) async fn view_at(&self, revision: Revision) -> Result<Arc<ClusterView>, Refusal> {
+        self.shared.parts.catalog.catch_up(self.cluster, revision).await.map_err(|error| self.no_view(&error))
+    }
+
+    fn no_view(&self, error: &CatalogError) -> Refusal {
+        tracing::warn!(cluster = %self.cluster, %error, "cluster not seen");
+        match error {
+            CatalogError::ClusterUnknown(_) => Refusal::UnknownTopic,
+            CatalogError::Store(_) => Refusal::MetadataUnavailable,
+        }
+    }
+
+    /// A view that knows all these names, or is fresh. Unknown names make at most one look at the store.
+    pub(crate) async fn view_with<'n>(
+        &self,
+        names: impl Iterator<Item = &'n str> + Send,
+    ) -> Result<Arc<ClusterView>, Refusal> {
+        let view = self.view().await?;
+        let unknown: Vec<&str> = names.filter(|name| view.topic(name).is_none()).collect();
+        self.fresh_unless(view, unknown.is_empty()).await
+    }
+
+    /// The same for topic ids.
+    pub(crate) async fn view_with_ids(
+        &self,
+        ids: impl Iterator<Item = TopicId> + Send,
+    ) -> Result<Arc<ClusterView>, Refusal> {
+        let view = self.view().await?;
+        let unknown = ids.filter(|id| view.topic_by_id(*id).is_none()).count();
+        self.fresh_unless(view, unknown == 0).await
+    }
+
+    async fn fresh_unless(&self, view: Arc<ClusterView>, complete: bool) -> Result<Arc<ClusterView>, Refusal> {
+        if complete { Ok(view) } else { self.fresh_view().await }
+    }
+
+    /// Whether the principal may do this on the topic; a denial is audited.
+    pub(crate) fn may_on_topic(&self, view: &ClusterView, action: KafkaAction, topic: &str) -> bool {
+        self.may(view, action, self.arns.topic(topic))
+    }
+
+    /// Whether the principal may do this on the group; a denial is audited.
+    pub(crate) fn may_on_group(&self, view: &ClusterView, action: KafkaAction, group: &str) -> bool {
+        self.may(view, action, self.arns.group(group))
+    }
+
+    /// Whether the principal may do this on a topic; for filters, which deny nothing that was asked for.
+    pub(crate) fn sees_topic(&self, view: &ClusterView, action: KafkaAction, topic: &str) -> bool {
+        self.decide(view, action, self.arns.topic(topic)) == Effect::Allow
+    }
+
+    /// The same for a group.
+    pub(crate) fn sees_group(&self, view: &ClusterView, action: KafkaAction, group: &str) -> bool {
+        self.decide(view, action, self.arns.group(group)) == Effect::Allow
+    }
+
+    /// The same for the cluster.
+    pub(crate) fn sees_cluster(&self, view: &ClusterView, action: KafkaAction) -> bool {
+        self.decide(view, action, self.arns.cluster().to_owned()) == Effect::Allow
+    }
+
+    /// Whether the principal may use an idempotent producer; a denial is audited and says what would lift it.
+    pub(crate) fn may_write_idempotently(&self, view: &ClusterView) -> bool {
+        let subject = Subject { arns: &self.arns, tags: &view.cluster.tags };
+        let effect = self.shared.authorizer.decide_idempotence(&self.identity(), &subject);
+        if effect == Effect::Allow {
+            return true;
+        }
+        let grant = format!(
+            "{effect}; grant kafka-cluster:WriteDataIdempotently on {} or kafka-cluster:WriteData on {}",
+            self.arns.cluster(),
+            self.arns.topic("*"),
+        );
+        let action = KafkaAction::WriteDataIdempotently;
+        self.audit_denial(action, self.arns.cluster().to_owned(), grant);
+        false
+    }
+
+    fn may(&self, view: &ClusterView, action: KafkaAction, resource: String) -> bool {
+        match self.decide(view, action, resource.clone()) {
+            Effect::Allow => true,
+            effect => {
+                self.audit_denial(action, resource, effect.to_string());
+                false
+            }
+        }
+    }
+
+    fn decide(&self, view: &ClusterView, action: KafkaAction, resource: String) -> Effect {
+        let subject = Subject { arns: &self.arns, tags: &view.cluster.tags };
+        self.shared.authorizer.decide(&self.identity(), &subject, action, resource)
+    }
+
+    fn audit_denial(&self, action: KafkaAction, resource: String, reason: String) {
+        self.shared.metrics.observe_denial(action);
+        self.shared.audit(AuditLine {
+            source: self.source.to_string(),
+            principal: Some(self.identity().arn.to_string()),
+            cluster: Some(self.cluster.to_string()),
+            action: action.name().to_owned(),
+            resource: Some(resource),
+            result: AuditResult::Denied,
+            reason: Some(reason),
+        });
+    }
+
+    /// The partition's place, if the topic has it.
+    pub(crate) fn partition(
+        view: &ClusterView,
+        topic: &TopicRecord,
+        index: i32,
+    ) -> Option<headgate_storage_client::PartitionAddress> {
+        let index = u32::try_from(index).ok().filter(|index| *index < topic.partitions)?;
+        let partition = headgate_metadata::id::PartitionId::new(index);
+        Some(headgate_storage_client::routing::partition(&view.cluster, topic, partition))
+    }
+}

@@ -1,0 +1,140 @@
+//! What all connections of a gateway share.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use headgate_iam::MasterKey;
+use headgate_metadata::audit::{AuditRecord, AuditResult, SharedAudit};
+use headgate_metadata::catalog::Catalog;
+use headgate_metadata::id::Incarnation;
+use headgate_metadata::principals::Principals;
+use headgate_metadata::store::SharedStore;
+use headgate_storage_client::{RequestId, Storage};
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+use crate::authorize::Authorizer;
+use crate::budget::InflightBudget;
+use crate::clock::WallClock;
+use crate::config::GatewayConfig;
+use crate::fetch::SessionBudget;
+use crate::metrics::GatewayMetrics;
+use crate::random::RandomBits;
+use crate::usage::SentCounters;
+use crate::which_cluster::HostNames;
+
+/// The components a gateway is built from.
+pub struct GatewayParts {
+    /// The owners of slots.
+    pub storage: Arc<dyn Storage>,
+    /// Clusters and topics.
+    pub catalog: Arc<Catalog>,
+    /// Users and access keys.
+    pub principals: Arc<Principals>,
+    /// The metadata store, for changes of topics.
+    pub metadata: SharedStore,
+    /// Where authentications and denials are written down.
+    pub audit: SharedAudit,
+    /// Opens stored secrets and session tokens.
+    pub master_key: MasterKey,
+    /// The time of day.
+    pub clock: Arc<dyn WallClock>,
+    /// Randomness, for ids that must not be guessed.
+    pub random: Arc<dyn RandomBits>,
+    /// This process's incarnation, under which bytes sent are reported.
+    pub incarnation: Incarnation,
+    /// The region, as in ARNs and signatures.
+    pub region: String,
+    /// This gateway's zone, which clients see as the broker's rack.
+    pub zone: Option<String>,
+    /// The names clients may dial.
+    pub names: HostNames,
+}
+
+/// Where the process stands in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// Serving.
+    Open,
+    /// Going away: long waits end, connections close when nothing is in progress, and all at this moment.
+    Draining(Instant),
+}
+
+/// Parts, settings and what grows out of them.
+pub(crate) struct Shared {
+    pub(crate) parts: GatewayParts,
+    pub(crate) config: GatewayConfig,
+    pub(crate) authorizer: Authorizer,
+    pub(crate) budget: InflightBudget,
+    pub(crate) fetch_sessions: Arc<SessionBudget>,
+    pub(crate) sent: SentCounters,
+    pub(crate) metrics: GatewayMetrics,
+    pub(crate) phase: watch::Sender<Phase>,
+    requests: AtomicU64,
+}
+
+impl Shared {
+    pub(crate) fn new(parts: GatewayParts, config: GatewayConfig, metrics: GatewayMetrics) -> Self {
+        let authorizer =
+            Authorizer::new(Arc::clone(&parts.principals), Arc::clone(&parts.clock), parts.region.clone());
+        let budget = InflightBudget::new(crate::budget::BudgetSizes {
+            shared: config.inflight_bytes_max,
+            cluster_cap: config.inflight_bytes_per_cluster_max,
+            cluster_guarantee: config.inflight_bytes_per_cluster_guaranteed,
+            strangers: config.inflight_bytes_unauthenticated,
+        });
+        Self {
+            authorizer,
+            budget,
+            fetch_sessions: Arc::new(SessionBudget::new(config.fetch_session_partitions_max)),
+            sent: SentCounters::default(),
+            metrics,
+            phase: watch::Sender::new(Phase::Open),
+            requests: AtomicU64::new(1),
+            parts,
+            config,
+        }
+    }
+
+    /// A name for the next request.
+    pub(crate) fn next_request(&self) -> RequestId {
+        RequestId(self.requests.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A random UUID-like text, as answers to logins carry it.
+    pub(crate) fn random_uuid(&self) -> uuid::Uuid {
+        let high = u128::from(self.parts.random.bits()) << 64;
+        uuid::Builder::from_random_bytes((high | u128::from(self.parts.random.bits())).to_be_bytes()).into_uuid()
+    }
+
+    /// Milliseconds since the epoch.
+    pub(crate) fn now_ms(&self) -> i64 {
+        self.parts.clock.now().as_millis()
+    }
+
+    /// Writes an audit line.
+    pub(crate) fn audit(&self, line: AuditLine) {
+        let now = chrono::DateTime::from_timestamp_millis(self.now_ms()).unwrap_or_default();
+        self.parts.audit.record(&AuditRecord {
+            time: now.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+            source: line.source,
+            principal: line.principal,
+            cluster: line.cluster,
+            action: line.action,
+            resource: line.resource,
+            result: line.result,
+            reason: line.reason,
+        });
+    }
+}
+
+/// An audit line but for its time.
+pub(crate) struct AuditLine {
+    pub(crate) source: String,
+    pub(crate) principal: Option<String>,
+    pub(crate) cluster: Option<String>,
+    pub(crate) action: String,
+    pub(crate) resource: Option<String>,
+    pub(crate) result: AuditResult,
+    pub(crate) reason: Option<String>,
+}

@@ -1,0 +1,13 @@
+//! The gateway from outside: real listeners, raw frames, and a storage double that can fail and hold back.
+
+mod admin;
+mod authentication;
+mod drain;
+mod fetch;
+mod golden;
+mod groups;
+mod malformed;
+mod metadata;
+mod order;
+mod produce;
+mod support;

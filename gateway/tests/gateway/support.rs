@@ -1,0 +1,11 @@
+//! What the tests stand on.
+
+pub(crate) mod batch;
+pub(crate) mod client;
+pub(crate) mod harness;
+pub(crate) mod signer;
+pub(crate) mod storage;
+
+pub(crate) use batch::batch;
+pub(crate) use client::Client;
+pub(crate) use harness::Harness;

@@ -1,0 +1,35 @@
+//! Record batches.
+
+use bytes::Bytes;
+
+/// A batch of `count` records with null keys and empty values, without a producer id.
+pub(crate) fn batch(count: u32) -> Bytes {
+    let mut records = Vec::new();
+    for delta in 0..count {
+        let mut record = vec![0, 0];
+        varint(&mut record, i64::from(delta));
+        record.extend([1, 0, 0]);
+        varint(&mut records, record.len() as i64);
+        records.extend(record);
+    }
+    let mut batch = vec![0; 61];
+    batch[8..12].copy_from_slice(&(49 + records.len() as i32).to_be_bytes());
+    batch[16] = 2;
+    batch[23..27].copy_from_slice(&(count as i32 - 1).to_be_bytes());
+    batch[43..57].copy_from_slice(&[0xff; 14]);
+    batch[57..61].copy_from_slice(&count.to_be_bytes());
+    batch.extend(records);
+    let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[21..]) as u32;
+    batch[17..21].copy_from_slice(&sum.to_be_bytes());
+    Bytes::from(batch)
+}
+
+/// Zig-zag, as records are written.
+fn varint(out: &mut Vec<u8>, value: i64) {
+    let mut value = ((value << 1) ^ (value >> 63)) as u64;
+    while value >= 0x80 {
+        out.push(value as u8 | 0x80);
+        value >>= 7;
+    }
+    out.push(value as u8);
+}

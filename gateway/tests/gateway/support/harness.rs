@@ -1,0 +1,262 @@
+//! A gateway on loopback over an in-memory metadata store and the storage double.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use headgate_gateway::{
+    CertificateSlot, Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec, RandomBits,
+    SystemRandom, WallClock, server_config,
+};
+use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
+use headgate_metadata::audit::{AuditMemory, AuditRecord};
+use headgate_metadata::catalog::Catalog;
+use headgate_metadata::embedded::EmbeddedStore;
+use headgate_metadata::id::{AccountId, ClusterId, Incarnation, SlotId, TimestampMs};
+use headgate_metadata::principals::Principals;
+use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, ClusterRecord, ClusterState, UserRecord};
+use headgate_metadata::store::SharedStore;
+use headgate_metadata::{clusters, users};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+
+use super::client::Client;
+use super::signer::Login;
+use super::storage::FakeStorage;
+
+pub(crate) const REGION: &str = "us-east-1";
+pub(crate) const SUFFIX: &str = "c1.kafka-serverless.us-east-1.headgate.test";
+pub(crate) const ADMIN_KEY: &str = "AKIAADMIN00000000001";
+pub(crate) const ADMIN_SECRET: &str = "admin-secret";
+
+/// A clock that stands until a test moves it.
+pub(crate) struct HandClock(Mutex<UnixTime>);
+
+impl WallClock for HandClock {
+    fn now(&self) -> UnixTime {
+        *self.0.lock().expect("no test panics while holding it")
+    }
+}
+
+impl HandClock {
+    pub(crate) fn advance(&self, seconds: u64) {
+        let mut now = self.0.lock().expect("no test panics while holding it");
+        *now = now.plus(std::time::Duration::from_secs(seconds));
+    }
+}
+
+/// Everything a test needs.
+pub(crate) struct Harness {
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) storage: Arc<FakeStorage>,
+    pub(crate) store: SharedStore,
+    pub(crate) principals: Arc<Principals>,
+    pub(crate) clock: Arc<HandClock>,
+    pub(crate) master_key: MasterKey,
+    pub(crate) cluster: ClusterRecord,
+    pub(crate) other: ClusterRecord,
+    audit: Arc<AuditMemory>,
+    plaintext: u16,
+    iam: u16,
+    bound: u16,
+    roots: RootCertStore,
+}
+
+impl Harness {
+    pub(crate) async fn start() -> Self {
+        Self::with(GatewayConfig::default()).await
+    }
+
+    pub(crate) async fn with(config: GatewayConfig) -> Self {
+        let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+        let cluster = cluster(&store, "demo", "aaaaaaaa").await;
+        let other = self::cluster(&store, "other", "bbbbbbbb").await;
+        let master_key = MasterKey::new(&[7; 32]);
+        seed_user(&store, &master_key, "admin", ADMIN_KEY, ADMIN_SECRET, Some(ALLOW_ALL)).await;
+        let clock = Arc::new(HandClock(Mutex::new(UnixTime::from_seconds(1_800_000_000))));
+        let (storage, audit) = (FakeStorage::new(), Arc::new(AuditMemory::default()));
+        let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let parts = GatewayParts {
+            storage: Arc::clone(&storage) as _,
+            catalog: Catalog::start(Arc::clone(&store)).await.expect("the store is in memory"),
+            principals: Arc::clone(&principals),
+            metadata: Arc::clone(&store),
+            audit: Arc::clone(&audit) as _,
+            master_key: master_key.clone(),
+            clock: Arc::clone(&clock) as _,
+            random: Arc::new(SystemRandom) as Arc<dyn RandomBits>,
+            incarnation: Incarnation::new(9),
+            region: REGION.into(),
+            zone: Some("zone-a".into()),
+            names: HostNames {
+                suffix: SUFFIX.into(),
+                local: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
+            },
+        };
+        let gateway = Gateway::new(config, parts, &mut prometheus_client::registry::Registry::default());
+        let gateway = Arc::new(gateway.expect("a valid configuration"));
+        let (server, roots) = certificates();
+        let plaintext = ListenerSecurity::Plaintext { account: account(), user: "admin".into() };
+        let iam = ListenerSecurity::Iam(server);
+        let listen = |security: &ListenerSecurity, bound, default| {
+            let spec = ListenerSpec {
+                addresses: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 0))],
+                advertised_host: "localhost".into(),
+                advertised_port: 0,
+                bound_cluster: bound,
+                default_cluster: default,
+                security: security.clone(),
+            };
+            gateway.listen(spec).expect("a free port")
+        };
+        Self {
+            plaintext: listen(&plaintext, Some(cluster.id), None),
+            iam: listen(&iam, None, Some(cluster.id)),
+            bound: listen(&iam, Some(other.id), None),
+            gateway,
+            storage,
+            store,
+            principals,
+            clock,
+            master_key,
+            cluster,
+            other,
+            audit,
+            roots,
+        }
+    }
+
+    /// A connection as administrator, without TLS.
+    pub(crate) async fn client(&self) -> Client {
+        Client::new(self.tcp(self.plaintext).await)
+    }
+
+    /// An unauthenticated connection with TLS to the listener of the default cluster; `name` is sent as SNI unless it is
+    /// an address.
+    pub(crate) async fn tls(&self, name: &str) -> Client {
+        self.tls_to(self.iam, name).await
+    }
+
+    /// The same to the listener that is bound to the other cluster.
+    pub(crate) async fn tls_bound(&self, name: &str) -> Client {
+        self.tls_to(self.bound, name).await
+    }
+
+    async fn tls_to(&self, port: u16, name: &str) -> Client {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("the provider has the default versions")
+            .with_root_certificates(self.roots.clone())
+            .with_no_client_auth();
+        let name = ServerName::try_from(name.to_owned()).expect("a name or address");
+        let tcp = self.tcp(port).await;
+        Client::new(TlsConnector::from(Arc::new(config)).connect(name, tcp).await.expect("a handshake"))
+    }
+
+    /// Bare TCP to the TLS listener.
+    pub(crate) async fn tcp_iam(&self) -> TcpStream {
+        self.tcp(self.iam).await
+    }
+
+    async fn tcp(&self, port: u16) -> TcpStream {
+        TcpStream::connect((IpAddr::from(Ipv4Addr::LOCALHOST), port)).await.expect("the gateway listens")
+    }
+
+    pub(crate) fn plaintext_port(&self) -> u16 {
+        self.plaintext
+    }
+
+    /// A login of the administrator that is right in every part.
+    pub(crate) fn login(&self) -> Login {
+        Login {
+            access_key_id: ADMIN_KEY.into(),
+            secret: ADMIN_SECRET.into(),
+            host: "localhost".into(),
+            region: REGION.into(),
+            at: self.clock.now(),
+            expires: "900".into(),
+            security_token: None,
+        }
+    }
+
+    /// A user with one access key; the key's id and secret follow from the name.
+    pub(crate) async fn user(&self, name: &str, policy: Option<&str>) -> Login {
+        let (key, secret) = (format!("AKIA{:0>16}", name.to_uppercase()), format!("{name}-secret"));
+        seed_user(&self.store, &self.master_key, name, &key, &secret, policy).await;
+        self.principals.find_key(&key).await.expect("the store is in memory").expect("it was just made");
+        Login { access_key_id: key, secret, ..self.login() }
+    }
+
+    pub(crate) fn audit(&self) -> Vec<AuditRecord> {
+        self.audit.records()
+    }
+
+    /// The cluster's ARN of this kind, as policies name it.
+    pub(crate) fn arn(&self, kind: &str, name: Option<&str>) -> String {
+        self.cluster.arn_of(REGION, kind, name)
+    }
+}
+
+pub(crate) const ALLOW_ALL: &str =
+    r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Action":"kafka-cluster:*","Resource":"*"}]}"#;
+
+pub(crate) fn account() -> AccountId {
+    AccountId::checked(123_456_789_012).expect("twelve digits")
+}
+
+async fn cluster(store: &SharedStore, name: &str, id: &str) -> ClusterRecord {
+    let record = ClusterRecord {
+        id: id.parse::<ClusterId>().expect("eight characters"),
+        name: name.into(),
+        arn_uuid: format!("00000000-0000-4000-8000-0000{id}-s1"),
+        account: account(),
+        created: TimestampMs::new(0),
+        state: ClusterState::Active,
+        slot_set: (0..8).map(SlotId::new).collect(),
+        auto_create_topics: true,
+        port: None,
+        tags: BTreeMap::new(),
+    };
+    clusters::create(&**store, record, None).await.expect("the store is empty").0
+}
+
+async fn seed_user(store: &SharedStore, key: &MasterKey, name: &str, id: &str, secret: &str, policy: Option<&str>) {
+    let user = UserRecord {
+        name: name.into(),
+        user_id: format!("AIDA{name}"),
+        account: account(),
+        created: TimestampMs::new(0),
+        policies: BTreeMap::new(),
+        access_keys: Vec::new(),
+    };
+    users::create(&**store, &user).await.expect("a new user");
+    if let Some(policy) = policy {
+        users::put_policy(&**store, account(), name, "inline", policy).await.expect("the user exists");
+    }
+    let access_key = AccessKeyRecord {
+        access_key_id: id.into(),
+        account: account(),
+        user: name.into(),
+        sealed_secret: secret_box::seal(key, id, &SecretKey::new(secret), &mut |bytes| bytes.fill(3)),
+        status: AccessKeyStatus::Active,
+        created: TimestampMs::new(0),
+    };
+    users::create_key(&**store, &access_key).await.expect("the user exists");
+}
+
+fn certificates() -> (Arc<tokio_rustls::rustls::ServerConfig>, RootCertStore) {
+    let names = ["localhost", "127.0.0.1", "*.c1.kafka-serverless.us-east-1.headgate.test"].map(String::from);
+    let made = rcgen::generate_simple_self_signed(names).expect("valid names");
+    let certificate = CertificateDer::from(made.cert.der().to_vec());
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a PKCS#8 key");
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let certified = CertifiedKey::from_der(vec![certificate.clone()], key, &provider).expect("they belong together");
+    let mut roots = RootCertStore::empty();
+    roots.add(certificate).expect("a certificate");
+    (server_config(provider, CertificateSlot::new(certified)).expect("a configuration"), roots)
+}

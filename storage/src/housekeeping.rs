@@ -1,0 +1,179 @@
+//! What must happen although nobody asks: retention, removals, usage marks of quiet slots, a look at the disk.
+//!
+//! One loop for the whole node, so that an idle partition or cluster costs no timer.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use headgate_metadata::id::{SlotId, TimestampMs};
+use headgate_metadata::keys;
+use headgate_metadata::store::{Compare, MetadataError, Outcome, SharedStore, Transaction, Write};
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use crate::clock::SharedClock;
+use crate::config::NodeConfig;
+use crate::metrics::Metrics;
+use crate::node::NodeParts;
+use crate::operation::Operation;
+use crate::room::{FreeSpace, Room};
+use crate::sequencer::Sequencer;
+use crate::slot_time::SteadyTime;
+use crate::slots::Slots;
+use crate::topics::{Tombstone, Topics};
+
+/// How often the disk, due marks and tombstones are looked at.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The node's housekeeper.
+pub(crate) struct Housekeeping {
+    store: SharedStore,
+    slots: Arc<Slots>,
+    topics: Arc<Topics>,
+    sequencer: Arc<Sequencer>,
+    room: Arc<Room>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    free_space: FreeSpace,
+    wal_dir: PathBuf,
+    retention_interval: Duration,
+    time: Mutex<SteadyTime>,
+}
+
+impl Housekeeping {
+    pub(crate) fn new(
+        config: &NodeConfig,
+        parts: &NodeParts,
+        slots: &Arc<Slots>,
+        topics: &Arc<Topics>,
+        sequencer: &Arc<Sequencer>,
+        room: &Arc<Room>,
+    ) -> Self {
+        let housekeeping = Self {
+            store: Arc::clone(&parts.store),
+            slots: Arc::clone(slots),
+            topics: Arc::clone(topics),
+            sequencer: Arc::clone(sequencer),
+            room: Arc::clone(room),
+            clock: Arc::clone(&parts.clock),
+            metrics: Arc::clone(&parts.metrics),
+            free_space: Arc::clone(&parts.free_space),
+            wal_dir: config.wal_dir.clone(),
+            retention_interval: Duration::from_millis(config.retention_interval_ms),
+            time: Mutex::new(SteadyTime::start(&*parts.clock)),
+        };
+        housekeeping.look_at_disk();
+        housekeeping
+    }
+
+    /// Keeps house for ever. Cancel safe: what is cut off is seen again.
+    pub(crate) async fn run(&self) {
+        let mut retained = self.clock.monotonic();
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.look_at_disk();
+            self.write_due_marks().await;
+            self.remove_what_was_deleted().await;
+            let now = self.clock.monotonic();
+            if now.saturating_sub(retained) >= self.retention_interval {
+                retained = now;
+                self.retain().await;
+            }
+        }
+    }
+
+    /// One pass of everything.
+    pub(crate) async fn pass(&self) {
+        self.look_at_disk();
+        self.write_due_marks().await;
+        self.remove_what_was_deleted().await;
+        self.retain().await;
+    }
+
+    fn look_at_disk(&self) {
+        if let Some(free) = (self.free_space)(&self.wal_dir) {
+            self.room.observe_free(free);
+            self.metrics.observe_disk_free(free);
+        }
+    }
+
+    /// The time that ages are measured by: a wall clock that jumps must not delete data.
+    fn now(&self) -> TimestampMs {
+        self.time.lock().unwrap_or_else(PoisonError::into_inner).read(&*self.clock).0
+    }
+
+    /// The mark of an hour is written by whoever comes first: the next record, or this timer (`storage/PROTOCOL.md` §13).
+    async fn write_due_marks(&self) {
+        let now = self.now();
+        let mut written = Vec::new();
+        for slot in self.slots.owned() {
+            let due = slot.state().mark_due(now);
+            if let Some(cluster) = due {
+                let (done, committed) = oneshot::channel();
+                self.sequencer.submit(cluster, Operation::Mark { slot: slot.id, done });
+                written.push(committed);
+            }
+        }
+        for committed in written {
+            // Not committed = stopping; the next owner marks missed hours first.
+            drop(committed.await);
+        }
+    }
+
+    /// Moves log starts that time or size ask for.
+    async fn retain(&self) {
+        let now = self.now();
+        let mut runs_max = 0;
+        for partition in self.slots.partitions() {
+            let due = {
+                let mut log = partition.log();
+                log.producers.expire(now);
+                runs_max = runs_max.max(log.runs().len());
+                log.trim_due(partition.topic.keep(), now)
+            };
+            let Some(trim) = due.filter(|_| !partition.topic.removed()) else { continue };
+            let (done, committed) = oneshot::channel();
+            let cluster = partition.address.key.cluster;
+            self.sequencer.submit(cluster, Operation::Trim { partition: Arc::clone(&partition), trim, done });
+            if committed.await.is_ok() {
+                info!(partition = %partition.address.key, log_start = %trim.to, bytes = trim.bytes, "log start moved");
+            }
+        }
+        self.metrics.observe_runs_per_partition_max(runs_max);
+    }
+
+    /// Records removals in the slots, then takes away tombstones that all their slots remember (§8).
+    async fn remove_what_was_deleted(&self) {
+        for (tombstone, slots) in self.topics.standing() {
+            let mut everywhere = true;
+            for slot in slots {
+                everywhere &= self.record_removal(slot, tombstone).await;
+            }
+            if everywhere && let Err(error) = self.take_away(tombstone).await {
+                warn!(?tombstone, %error, "tombstone stays for now");
+            }
+        }
+    }
+
+    async fn record_removal(&self, slot: SlotId, tombstone: Tombstone) -> bool {
+        let Some(owned) = self.slots.slot(slot) else { return false };
+        if owned.state().remembers(&tombstone) {
+            return true;
+        }
+        let Tombstone { cluster, topic } = tombstone;
+        let (done, committed) = oneshot::channel();
+        self.sequencer.submit(cluster, Operation::Remove { slot, cluster, topic, done });
+        committed.await.is_ok()
+    }
+
+    async fn take_away(&self, tombstone: Tombstone) -> Result<(), MetadataError> {
+        let key = match tombstone.topic {
+            Some(topic) => keys::removed_topic(tombstone.cluster, topic),
+            None => keys::removed_cluster(tombstone.cluster),
+        };
+        let transaction = Transaction::new().when(Compare::Present(key.clone())).then(Write::Delete(key));
+        let _: Outcome = self.store.commit(transaction).await?;
+        Ok(())
+    }
+}

@@ -1,0 +1,192 @@
+//! The storage interface on a node in the same process: each operation goes straight to its part.
+
+use async_trait::async_trait;
+use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs};
+use headgate_storage_client::{
+    Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd, FetchOffsets,
+    GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave, LeaveOutcome, MemberIdentity,
+    OffsetAt, OffsetQuery, PartitionAddress, PartitionSize, ReadError, ReadOutcome, ReadRequest, Reservation, SentBytes,
+    Storage, Sync, Synced, Unavailable,
+};
+use tracing::warn;
+
+use super::Node;
+use crate::operation::Operation;
+use crate::usage;
+
+impl Node {
+    fn check_slot(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {
+        self.slots.slot(slot).map(|slot| slot.epoch).ok_or(Unavailable::NotOwner)
+    }
+
+    fn check_group(&self, address: &GroupAddress) -> Result<(), GroupError> {
+        self.check_slot(address.slot).map(drop).map_err(|_| GroupError::NotOwner)
+    }
+}
+
+#[async_trait]
+impl Storage for Node {
+    async fn reserve(&self, caller: &Caller, slot: SlotId, bytes: u64) -> Result<Reservation, Unavailable> {
+        self.check_slot(slot)?;
+        if !self.sequencer.is_open() {
+            return Err(Unavailable::Refused);
+        }
+        // A topic made a moment ago is known here before its first batch is judged (`storage/PROTOCOL.md` §9).
+        self.topics.caught_up(caller.revision_seen).await;
+        self.room.reserve(caller.cluster, bytes).await
+    }
+
+    fn submit_append(&self, caller: &Caller, append: Append) -> Completion<Result<Appended, AppendError>> {
+        let Append { partition, batch, reservation } = append;
+        debug_assert_eq!(caller.cluster, partition.key.cluster, "a caller appends to its own cluster only");
+        if self.check_slot(partition.slot).is_err() {
+            return Completion::ready(Err(AppendError::NotOwner));
+        }
+        let Some(partition) = self.slots.open_partition(partition) else {
+            return Completion::ready(Err(AppendError::Removed));
+        };
+        let (batch, log_append_time) = if partition.topic.log_append_time() {
+            // Written here, on the caller's thread: the checksum made anew costs a pass over the batch.
+            let slot_time = self.slots.slot(partition.address.slot).map(|slot| slot.state().time());
+            let now = self.clock.wall().max(slot_time.unwrap_or(TimestampMs::new(0)));
+            (batch.with_log_append_time(now.get() as i64), Some(now))
+        } else {
+            (batch, None)
+        };
+        let (answer, completion) = Completion::channel();
+        let cluster = partition.address.key.cluster;
+        self.sequencer.submit(cluster, Operation::Append { partition, batch, log_append_time, reservation, answer });
+        completion
+    }
+
+    async fn read(&self, caller: &Caller, request: &ReadRequest) -> Vec<ReadOutcome> {
+        self.topics.caught_up(caller.revision_seen).await;
+        self.reader.read(request).await
+    }
+
+    async fn await_data(&self, caller: &Caller, from: &[(PartitionAddress, Offset)], bytes_min: u64) {
+        if !self.sequencer.is_open() || bytes_min == 0 {
+            return;
+        }
+        drop(tokio::time::timeout(caller.patience, self.reader.await_data(from, bytes_min)).await);
+    }
+
+    async fn offsets_at(
+        &self,
+        caller: &Caller,
+        partition: PartitionAddress,
+        query: OffsetQuery,
+    ) -> Result<OffsetAt, ReadError> {
+        self.topics.caught_up(caller.revision_seen).await;
+        self.reader.offsets_at(partition, query).await
+    }
+
+    async fn epoch_end(
+        &self,
+        caller: &Caller,
+        partition: PartitionAddress,
+        epoch: LeaderEpoch,
+    ) -> Result<EpochEnd, ReadError> {
+        self.topics.caught_up(caller.revision_seen).await;
+        self.reader.epoch_end(partition, epoch)
+    }
+
+    async fn leader_epoch(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {
+        self.check_slot(slot)
+    }
+
+    async fn allocate_producer_id(&self, _caller: &Caller) -> Result<ProducerId, Unavailable> {
+        self.producer_ids.next().await.map_err(|error| {
+            warn!(%error, "no producer id");
+            Unavailable::Refused
+        })
+    }
+
+    async fn join_group(&self, caller: &Caller, group: &GroupAddress, join: Join) -> Result<Joined, GroupError> {
+        self.check_group(group)?;
+        self.groups.join(caller, group, join).await
+    }
+
+    async fn sync_group(&self, _caller: &Caller, group: &GroupAddress, sync: Sync) -> Result<Synced, GroupError> {
+        self.check_group(group)?;
+        self.groups.sync(group, sync).await
+    }
+
+    async fn heartbeat(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+        identity: MemberIdentity,
+        generation: i32,
+    ) -> Result<(), GroupError> {
+        self.check_group(group)?;
+        self.groups.heartbeat(group, &identity, generation).await
+    }
+
+    async fn leave_group(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+        members: Vec<Leave>,
+    ) -> Result<Vec<LeaveOutcome>, GroupError> {
+        self.check_group(group)?;
+        self.groups.leave(group, members).await
+    }
+
+    async fn commit_offsets(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+        commit: CommitOffsets,
+    ) -> Result<(), GroupError> {
+        self.check_group(group)?;
+        self.groups.commit(group, commit).await
+    }
+
+    async fn fetch_offsets(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+        fetch: FetchOffsets,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
+        self.check_group(group)?;
+        self.groups.fetch(group, fetch).await
+    }
+
+    async fn describe_group(&self, _caller: &Caller, group: &GroupAddress) -> Result<GroupDescription, GroupError> {
+        self.check_group(group)?;
+        self.groups.describe(group).await
+    }
+
+    async fn list_groups(&self, caller: &Caller, slots: &[SlotId]) -> Result<Vec<GroupListing>, GroupError> {
+        if slots.iter().any(|slot| self.check_slot(*slot).is_err()) {
+            return Err(GroupError::NotOwner);
+        }
+        Ok(self.groups.list(caller.cluster, slots))
+    }
+
+    async fn delete_group(&self, _caller: &Caller, group: &GroupAddress) -> Result<(), GroupError> {
+        self.check_group(group)?;
+        self.groups.delete(group).await
+    }
+
+    async fn report_sent(&self, gateway: Incarnation, sent: &[SentBytes]) -> Result<(), Unavailable> {
+        usage::report_sent(&self.slots, &self.sequencer, gateway, sent).await
+    }
+
+    async fn partition_sizes(&self, cluster: ClusterId, slots: &[SlotId]) -> Result<Vec<PartitionSize>, Unavailable> {
+        for slot in slots {
+            self.check_slot(*slot)?;
+        }
+        let all = self.slots.partitions().into_iter();
+        let wanted = all.filter(|partition| {
+            partition.address.key.cluster == cluster && slots.contains(&partition.address.slot) && !partition.topic.removed()
+        });
+        Ok(wanted
+            .map(|partition| PartitionSize {
+                partition: partition.address,
+                size: ByteCount::new(partition.log().size()),
+            })
+            .collect())
+    }
+}

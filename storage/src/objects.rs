@@ -1,0 +1,97 @@
+//! The object store with its cache, and what slots need of it: their manifests and the objects above them.
+
+use headgate_log::block_cache::BlockCache;
+use headgate_log::manifest::{FoldInput, Manifest, fold, load_manifest};
+use headgate_log::object::{FlushIndex, ObjectError, ObjectName, ObjectReader, StateEntry};
+use headgate_log::store::Store;
+use headgate_metadata::id::{SlotEpoch, SlotId};
+use headgate_metadata::record::Span;
+use std::sync::Arc;
+
+use crate::chain::{CellView, SlotView};
+use crate::start_error::StartError;
+
+/// The object store as the node uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Objects {
+    pub(crate) store: Store,
+    pub(crate) cache: BlockCache,
+}
+
+/// One flush object above a slot's manifest.
+struct Above {
+    span: Span,
+    object: ObjectName,
+    index: Arc<FlushIndex>,
+    states: Vec<StateEntry>,
+}
+
+impl Objects {
+    /// The slot's manifest with everything of the chains folded onto it: a pure function of what the stores hold.
+    pub(crate) async fn fold_slot(&self, slot: SlotId, view: &SlotView, cell: &CellView) -> Result<Manifest, StartError> {
+        let previous = match (&view.record.manifest, view.record.applied) {
+            (Some(name), _) => Some(self.load_manifest(name, slot).await?),
+            (None, None) => None,
+            (None, Some(_)) => return Err(StartError::NoManifest(slot)),
+        };
+        let above = self.above(slot, view, cell).await?;
+        let inputs: Vec<FoldInput<'_>> = above.iter().map(Above::input).collect();
+        if inputs.is_empty() {
+            return Ok(previous.unwrap_or_else(|| Manifest::empty(slot)));
+        }
+        fold(slot, previous, &inputs).map_err(|error| StartError::Fold { slot, error })
+    }
+
+    /// Reads the manifest that a slot key names.
+    pub(crate) async fn load_manifest(&self, name: &str, slot: SlotId) -> Result<Manifest, StartError> {
+        let name = ObjectName::parse(name).map_err(|_| StartError::NoManifest(slot))?;
+        Ok(load_manifest(&self.store, &name, slot).await?)
+    }
+
+    /// The flush objects above what the slot has applied, in log order. Those without anything of the slot are left out,
+    /// except the last, which says how far the fold came.
+    async fn above(&self, slot: SlotId, view: &SlotView, cell: &CellView) -> Result<Vec<Above>, StartError> {
+        let mut above: Vec<Above> = Vec::new();
+        for span in view.spans() {
+            let wal = cell.wals.get(&span.wal).ok_or(StartError::WalUnknown { slot, wal: span.wal })?;
+            for entry in wal.chain.iter().filter(|entry| entry.start < span.to) {
+                if view.has_applied(span.epoch, entry.end) {
+                    continue;
+                }
+                let index = self.cache.index(&entry.object).await?;
+                if above.last().is_some_and(|last| !holds(&last.index, slot, last.span.epoch)) {
+                    above.pop();
+                }
+                let states = self.states(&entry.object, &index, slot, span.epoch).await?;
+                above.push(Above { span, object: entry.object.clone(), index, states });
+            }
+        }
+        Ok(above)
+    }
+
+    async fn states(
+        &self,
+        object: &ObjectName,
+        index: &FlushIndex,
+        slot: SlotId,
+        epoch: SlotEpoch,
+    ) -> Result<Vec<StateEntry>, ObjectError> {
+        let run = index.state_runs.iter().find(|run| run.slot == slot && run.slot_epoch == epoch);
+        match run {
+            Some(run) => ObjectReader::new(self.store.clone(), object.clone()).state_run(run).await,
+            None => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Above {
+    fn input(&self) -> FoldInput<'_> {
+        FoldInput { span: self.span, object: &self.object, index: &self.index, states: &self.states }
+    }
+}
+
+/// Whether a flush object holds anything of the slot under that epoch.
+pub(crate) fn holds(index: &FlushIndex, slot: SlotId, epoch: SlotEpoch) -> bool {
+    index.runs.iter().any(|run| run.slot == slot && run.slot_epoch == epoch)
+        || index.state_runs.iter().any(|run| run.slot == slot && run.slot_epoch == epoch)
+}

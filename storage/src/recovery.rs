@@ -1,0 +1,278 @@
+//! Opening slots: manifest, flush indexes above it, record headers above those (`storage/PROTOCOL.md` §5, §7).
+//!
+//! Costs headers, not data: payloads stay readable where they lie. Invariants: a slot takes exactly the records of its spans'
+//! epochs above what is applied; an offset gap is corruption, not a skip; what is restored is a function of the log.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use headgate_log::disk::Disk;
+use headgate_log::manifest::{Manifest, PartitionManifest, RunRef, load_list, load_state};
+use headgate_log::object::StateKey;
+use headgate_log::state_record::{LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark};
+use headgate_log::wal::{BatchControl, BatchMeta, RecordHeader, RecordKind, StateMeta, WalReader, WalScan};
+use headgate_metadata::id::{PartitionKey, SlotEpoch, SlotId, TimestampMs, WalId, WalPosition};
+use headgate_storage_client::PartitionAddress;
+
+use crate::chain::{CellView, WalView};
+use crate::objects::Objects;
+use crate::partition::{BatchEntry, Restored, Run};
+use crate::producer_state::{RememberedBatch, last_sequence};
+use crate::slots::Slots;
+use crate::spawn;
+use crate::start_error::StartError;
+use crate::state_log::{StateKind, StateRecord};
+use crate::topics::{Tombstone, Topics};
+
+/// State that belongs to coordinators, in the order they must take it in.
+pub(crate) type CoordinatorState = Vec<(SlotId, StateRecord)>;
+
+/// Restores all slots.
+pub(crate) struct Recovery {
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) topics: Arc<Topics>,
+    pub(crate) objects: Objects,
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) wal_dir: PathBuf,
+    pub(crate) wal: Arc<WalReader>,
+}
+
+impl Recovery {
+    /// Restores every owned slot from one view of the cell.
+    pub(crate) async fn run(self, cell: &CellView) -> Result<CoordinatorState, StartError> {
+        let mut coordinators = Vec::new();
+        let ids: Vec<SlotId> = self.slots.owned().map(|slot| slot.id).collect();
+        for slot in ids {
+            let Some(view) = cell.slots.get(&slot) else { continue };
+            let manifest = self.objects.fold_slot(slot, view, cell).await?;
+            let base = load_state(&self.objects.store, &manifest).await?;
+            let mut lists = BTreeMap::new();
+            for (key, partition) in manifest.partitions.iter().filter(|(_, partition)| !partition.removed) {
+                for list in &partition.lists {
+                    let runs = load_list(&self.objects.store, key, list).await?;
+                    lists.entry(*key).or_insert_with(Vec::new).extend(runs);
+                }
+            }
+            self.install(slot, manifest, base, lists, &mut coordinators)?;
+        }
+        let replayed = spawn::blocking({
+            let (unflushed, spans) = (unflushed(cell), epochs_by_wal(cell));
+            move || self.replay_headers(&unflushed, &spans)
+        });
+        coordinators.extend(replayed.await.ok_or(StartError::Interrupted)??);
+        Ok(coordinators)
+    }
+
+    /// Takes a folded manifest in.
+    fn install(
+        &self,
+        slot_id: SlotId,
+        manifest: Manifest,
+        base: BTreeMap<StateKey, Bytes>,
+        mut lists: BTreeMap<PartitionKey, Vec<RunRef>>,
+        coordinators: &mut CoordinatorState,
+    ) -> Result<(), StartError> {
+        let slot = self.slots.slot(slot_id).ok_or(StartError::NoManifest(slot_id))?;
+        slot.state().advance(manifest.slot_time);
+        let state = manifest.state(base);
+        for (key, partition) in manifest.partitions {
+            if partition.removed {
+                slot.state().ended(key, partition.counters, manifest.slot_time);
+                continue;
+            }
+            let older = lists.remove(&key).unwrap_or_default();
+            let restored = restored(partition, older);
+            let address = PartitionAddress { key, slot: slot_id };
+            self.slots.partition(address).log().restore(restored);
+        }
+        for (key, value) in state {
+            if key.kind == LOG_START {
+                // The manifest's own figures are newer: they hold what was appended since.
+                continue;
+            }
+            let meta = StateMeta { cluster: key.cluster, kind: key.kind, key: key.key, value: Some(value) };
+            self.take_state(slot_id, &meta, manifest.slot_time, coordinators)
+                .ok_or(StartError::ManifestState(slot_id))?;
+        }
+        Ok(())
+    }
+
+    /// Replays the record headers of what is not flushed, WAL by WAL in the order they were opened. Blocks.
+    fn replay_headers(
+        &self,
+        unflushed: &[(WalId, WalPosition, WalPosition)],
+        epochs: &BTreeMap<(WalId, SlotId), SlotEpoch>,
+    ) -> Result<CoordinatorState, StartError> {
+        let mut coordinators = Vec::new();
+        for (wal, from, end) in unflushed {
+            let scan = WalScan::open(Arc::clone(&self.disk), &self.wal_dir, *wal, Some(*end))?;
+            if scan.start() > *from {
+                return Err(StartError::WalShort { wal: *wal, found: scan.start(), expected: *from });
+            }
+            for header in scan.records(*from)? {
+                let header = header?;
+                // Records of other epochs are another owner's part of the log, or lie below what the slot inherits.
+                if epochs.get(&(*wal, header.stamp.slot)) == Some(&header.stamp.slot_epoch) {
+                    self.replay(*wal, &header, &mut coordinators)?;
+                }
+            }
+        }
+        Ok(coordinators)
+    }
+
+    fn replay(&self, wal: WalId, header: &RecordHeader, coordinators: &mut CoordinatorState) -> Result<(), StartError> {
+        let slot_id = header.stamp.slot;
+        let Some(slot) = self.slots.slot(slot_id) else { return Ok(()) };
+        let time = slot.state().advance(header.stamp.slot_time);
+        match &header.kind {
+            RecordKind::Batch(meta) => self.replay_batch(wal, header, meta),
+            RecordKind::State { .. } => {
+                let position = header.place.header_position;
+                let malformed = || StartError::State { wal, position };
+                let length = header.place.payload_bytes as usize;
+                let payload = self.wal.read(wal, header.place.payload_position, length)?;
+                if !header.payload_holds(&payload) {
+                    return Err(malformed());
+                }
+                let meta = header.state(&payload).ok_or_else(malformed)?;
+                self.take_state(slot_id, &meta, time, coordinators).ok_or_else(malformed)
+            }
+        }
+    }
+
+    fn replay_batch(&self, wal: WalId, header: &RecordHeader, meta: &BatchMeta) -> Result<(), StartError> {
+        let address = PartitionAddress { key: meta.partition, slot: header.stamp.slot };
+        let partition = self.slots.partition(address);
+        if partition.topic.removed() {
+            return Ok(());
+        }
+        let mut log = partition.log();
+        if meta.base_offset != log.end() {
+            return Err(StartError::OffsetGap {
+                wal,
+                position: header.place.header_position,
+                partition: meta.partition,
+                expected: log.end(),
+                found: meta.base_offset,
+            });
+        }
+        let time = header.stamp.slot_time;
+        if let Some(producer) = meta.producer {
+            let base_sequence = producer.base_sequence as u32;
+            let batch = RememberedBatch {
+                base_sequence,
+                last_sequence: last_sequence(base_sequence, meta.record_count),
+                base_offset: meta.base_offset,
+            };
+            log.producers.replay(producer.id, producer.epoch, &[batch], time);
+        }
+        let billable = if meta.control == BatchControl::Data { u64::from(header.place.payload_bytes) } else { 0 };
+        log.count(meta.base_offset, meta.record_count, billable, header.stamp.slot_epoch, time);
+        log.commit(BatchEntry::at(wal, header.place, meta, time), None);
+        Ok(())
+    }
+
+    /// Takes one state record in; `None` = it does not decode.
+    fn take_state(
+        &self,
+        slot_id: SlotId,
+        meta: &StateMeta,
+        time: TimestampMs,
+        coordinators: &mut CoordinatorState,
+    ) -> Option<()> {
+        let slot = self.slots.slot(slot_id)?;
+        let (cluster, key, value) = (meta.cluster, &meta.key, meta.value.as_deref());
+        match (meta.kind, value) {
+            (USAGE_MARK, Some(value)) => {
+                let mark = UsageMark::decode(cluster, key, value).ok()?;
+                slot.state().marked(mark.partition, u64::from(mark.hour), mark.counters);
+            }
+            (LOG_START, Some(value)) => {
+                let start = LogStart::decode(cluster, key, value).ok()?;
+                if let Some(partition) = self.slots.known(&start.partition) {
+                    partition.log().start_at(start.offset, start.stored);
+                }
+            }
+            (REMOVED, Some(value)) => {
+                let removed = Removed::decode(cluster, key, value).ok()?;
+                let tombstone = Tombstone { cluster: removed.cluster, topic: removed.topic };
+                self.topics.remember_removed(tombstone);
+                let mut state = slot.state();
+                state.removed(tombstone);
+                for (key, counters) in self.slots.forget(slot_id, removed.cluster, removed.topic) {
+                    state.ended(key, counters, removed.at);
+                }
+            }
+            (SENT_BYTES, Some(value)) => {
+                let sent = SentBytes::decode(cluster, key, value).ok()?;
+                let partition = self.slots.partition(PartitionAddress { key: sent.partition, slot: slot_id });
+                let mut log = partition.log();
+                log.sent.insert(sent.gateway, (sent.reported, time));
+                log.counters.bytes_out = log.counters.bytes_out.max(sent.bytes_out);
+            }
+            (SENT_BYTES, None) => {
+                // The value of a removed key says nothing; only its gateway is forgotten.
+                let empty = [0; 16];
+                let sent = SentBytes::decode(cluster, key, &empty).ok()?;
+                if let Some(partition) = self.slots.known(&sent.partition) {
+                    partition.log().sent.remove(&sent.gateway);
+                }
+            }
+            (USAGE_MARK | LOG_START | REMOVED, None) => {}
+            (kind, _) => {
+                let kind = coordinator_kind(kind)?;
+                let record = StateRecord { cluster, kind, key: meta.key.clone(), value: meta.value.clone() };
+                coordinators.push((slot_id, record));
+            }
+        }
+        Some(())
+    }
+}
+
+/// The kinds that coordinators write.
+fn coordinator_kind(kind: u8) -> Option<StateKind> {
+    [StateKind::GroupOffset, StateKind::GroupMetadata].into_iter().find(|known| *known as u8 == kind)
+}
+
+fn restored(partition: PartitionManifest, older: Vec<RunRef>) -> Restored {
+    let runs = older.into_iter().chain(partition.runs).map(|run| Run::of(&run)).collect();
+    let producers = partition.producers.into_iter().map(|(id, state)| {
+        let batches = state.batches.iter().map(|batch| {
+            let base_sequence = batch.base_sequence as u32;
+            RememberedBatch {
+                base_sequence,
+                last_sequence: last_sequence(base_sequence, batch.record_count),
+                base_offset: batch.base_offset,
+            }
+        });
+        (id, state.epoch, batches.collect(), state.last_slot_time)
+    });
+    Restored {
+        log_start: partition.log_start,
+        end: partition.next_offset,
+        runs,
+        epochs: partition.epoch_starts,
+        aborted: partition.aborted.iter().map(|aborted| (aborted.producer, aborted.first_offset, aborted.marker_offset)).collect(),
+        producers: producers.collect(),
+        counters: partition.counters,
+    }
+}
+
+/// The stretches of sealed WALs that are in no object yet: `(wal, from, end)`, in the order the WALs were opened.
+fn unflushed(cell: &CellView) -> Vec<(WalId, WalPosition, WalPosition)> {
+    let sealed = |view: &WalView| view.sealed_end().filter(|end| view.flushed < *end).map(|end| (view.flushed, end));
+    let mut rest: Vec<_> =
+        cell.wals.iter().filter_map(|(wal, view)| sealed(view).map(|(from, end)| (*wal, from, end))).collect();
+    rest.sort_unstable_by_key(|(wal, _, _)| (wal.incarnation, wal.node));
+    rest
+}
+
+/// Under which epoch each slot lived in each WAL. A slot lives in one WAL under one epoch only.
+fn epochs_by_wal(cell: &CellView) -> BTreeMap<(WalId, SlotId), SlotEpoch> {
+    let spans = cell.slots.iter().flat_map(|(slot, view)| {
+        view.record.spans.iter().map(|span| ((span.wal, *slot), span.epoch))
+    });
+    spans.collect()
+}

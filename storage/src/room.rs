@@ -1,0 +1,140 @@
+//! Room for appends: bounded queued bytes per cluster, and producers slowed in grades before the disk is full
+//! (`storage/PROTOCOL.md` §2.2).
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use headgate_metadata::id::ClusterId;
+use headgate_storage_client::{Reservation, Unavailable};
+use tokio::sync::Semaphore;
+
+/// How long a reservation waits when the disk is as good as full. Longer would exceed the patience of clients.
+const DELAY_MAX: Duration = Duration::from_secs(5);
+
+/// Tells the free bytes of the disk a path lies on; `None` = unknown. A seam: tests fill a disk without filling one.
+pub type FreeSpace = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
+
+/// The file system's own answer.
+pub fn system_free_space() -> FreeSpace {
+    Arc::new(|path| rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+/// What a disk of that fullness means for producers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pressure {
+    /// Nothing.
+    None,
+    /// Each reservation waits this long.
+    Slowed(Duration),
+    /// Appends are refused.
+    Refused,
+}
+
+/// The grade for `free` bytes: from nothing at `slow` to [`DELAY_MAX`] at `refuse`, growing with the square, so that the
+/// first grades are hardly felt and the last ones are.
+pub(crate) fn pressure(free: u64, slow: u64, refuse: u64) -> Pressure {
+    if free >= slow {
+        return Pressure::None;
+    }
+    if free <= refuse {
+        return Pressure::Refused;
+    }
+    let missing = (slow - free) as f64 / (slow - refuse) as f64;
+    Pressure::Slowed(DELAY_MAX.mul_f64(missing * missing))
+}
+
+/// The node's room.
+#[derive(Debug)]
+pub(crate) struct Room {
+    clusters: DashMap<ClusterId, Arc<Semaphore>>,
+    bytes_max: u32,
+    slow: u64,
+    refuse: u64,
+    free: AtomicU64,
+}
+
+impl Room {
+    /// `bytes_max` per cluster; thresholds of free disk bytes.
+    pub(crate) fn new(bytes_max: u64, slow: u64, refuse: u64) -> Self {
+        let bytes_max = u32::try_from(bytes_max).unwrap_or(u32::MAX);
+        Self { clusters: DashMap::new(), bytes_max, slow, refuse, free: AtomicU64::new(u64::MAX) }
+    }
+
+    /// The disk has this much free space now.
+    pub(crate) fn observe_free(&self, free: u64) {
+        self.free.store(free, Ordering::Relaxed);
+    }
+
+    /// Whether the disk is too full for any append.
+    pub(crate) fn refuses(&self) -> bool {
+        self.pressure() == Pressure::Refused
+    }
+
+    fn pressure(&self) -> Pressure {
+        pressure(self.free.load(Ordering::Relaxed), self.slow, self.refuse)
+    }
+
+    /// Waits for room. A request larger than the whole room gets all of it. Cancel safe.
+    pub(crate) async fn reserve(&self, cluster: ClusterId, bytes: u64) -> Result<Reservation, Unavailable> {
+        match self.pressure() {
+            Pressure::None => {}
+            Pressure::Slowed(delay) => tokio::time::sleep(delay).await,
+            Pressure::Refused => return Err(Unavailable::Refused),
+        }
+        let semaphore = self.semaphore(cluster);
+        let permits = u32::try_from(bytes).unwrap_or(u32::MAX).min(self.bytes_max);
+        let permit = semaphore.acquire_many_owned(permits).await.map_err(|_| Unavailable::Refused)?;
+        Ok(Reservation::new(Some(permit)))
+    }
+
+    fn semaphore(&self, cluster: ClusterId) -> Arc<Semaphore> {
+        if let Some(known) = self.clusters.get(&cluster) {
+            return Arc::clone(&known);
+        }
+        let made = || Arc::new(Semaphore::new(self.bytes_max as usize));
+        Arc::clone(&self.clusters.entry(cluster).or_insert_with(made))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn producers_are_slowed_in_grades_before_they_are_refused() {
+        assert_eq!(pressure(100, 100, 10), Pressure::None);
+        assert_eq!(pressure(55, 100, 10), Pressure::Slowed(DELAY_MAX / 4));
+        assert_eq!(pressure(10, 100, 10), Pressure::Refused);
+        assert_eq!(pressure(0, 0, 0), Pressure::None);
+    }
+
+    #[tokio::test]
+    async fn one_clusters_queued_bytes_do_not_take_anothers_room() {
+        let room = Room::new(1000, 0, 0);
+        let (first, second) = (ClusterId::from_random(1), ClusterId::from_random(2));
+        let held = room.reserve(first, 1000).await.expect("there is room");
+        let semaphore = room.semaphore(first);
+        assert_eq!(semaphore.available_permits(), 0);
+        room.reserve(second, 1000).await.expect("another cluster's room is its own");
+        drop(held);
+        assert_eq!(semaphore.available_permits(), 1000);
+    }
+
+    #[tokio::test]
+    async fn a_request_larger_than_the_room_gets_all_of_it() {
+        let room = Room::new(1000, 0, 0);
+        room.reserve(ClusterId::from_random(1), 5000).await.expect("it gets what there is");
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_refuses_and_a_freed_one_takes_again() {
+        let room = Room::new(1000, 100, 10);
+        room.observe_free(5);
+        assert!(matches!(room.reserve(ClusterId::from_random(1), 1).await, Err(Unavailable::Refused)));
+        room.observe_free(200);
+        assert!(room.reserve(ClusterId::from_random(1), 1).await.is_ok());
+    }
+}

@@ -1,0 +1,349 @@
+//! The sequencer: the one order point of a WAL (`storage/PROTOCOL.md` §2).
+//!
+//! ```text
+//! submit ─► fair queue ─► order: validate against appended state, assign     (order.rs)
+//!                           └► one vectored write ─► one sync ─► gate ─► commit: readers, answers  (commit.rs)
+//! ```
+//!
+//! While a group is written and synced, the next one gathers in the queue: the disk's speed sets the group, there is no
+//! timer. Invariants: WAL order is state order; an answer leaves only through the gate; after a failed write or sync
+//! nothing is acknowledged any more and the process is told to stop (§14).
+
+mod commit;
+mod order;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use headgate_log::wal::{GroupBuilder, WalWriteError, WalWriter, WrittenGroup};
+use headgate_metadata::id::{ClusterId, SlotId, TimestampMs, WalId, WalPosition};
+use tokio::sync::Notify;
+use tracing::{error, warn};
+
+use self::order::Pending;
+use crate::clock::SharedClock;
+use crate::config::WalSync;
+use crate::fatal::Fatal;
+use crate::gate::Gate;
+use crate::metrics::Metrics;
+use crate::operation::{Held, Operation};
+use crate::pace::Pace;
+use crate::queue::FairQueue;
+use crate::slot_time::SteadyTime;
+use crate::slots::Slots;
+use crate::spawn;
+use crate::state_log::{Durable, StateLog, StateRecord};
+use crate::tail::Tail;
+
+/// The owner is the first member of its ensemble, and on one node the only one.
+const OWNER: usize = 0;
+
+/// Everybody's side of the sequencer.
+#[derive(Debug)]
+pub(crate) struct Sequencer {
+    wal: WalId,
+    inbox: Mutex<Inbox>,
+    work: Condvar,
+    committed: AtomicU64,
+    chunk_full: Notify,
+}
+
+#[derive(Debug)]
+struct Inbox {
+    queue: FairQueue<Operation>,
+    life: Life,
+    /// Whether the sequencer sleeps and must be woken.
+    idle: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Life {
+    /// Takes operations.
+    Open,
+    /// Takes no more, finishes what it has.
+    Closing,
+    /// Stops at once.
+    Halted,
+    /// Finished or failed.
+    Closed,
+}
+
+/// What the thread is made of.
+pub(crate) struct Parts {
+    pub(crate) writer: WalWriter,
+    pub(crate) slots: Arc<Slots>,
+    pub(crate) clock: SharedClock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) fatal: Fatal,
+    pub(crate) sync: WalSync,
+    pub(crate) tail_bytes_max: u64,
+}
+
+/// The running thread. Joined by [`Running::stop`].
+#[derive(Debug)]
+pub(crate) struct Running {
+    thread: JoinHandle<()>,
+}
+
+struct Worker {
+    shared: Arc<Sequencer>,
+    writer: Option<WalWriter>,
+    slots: Arc<Slots>,
+    clock: SharedClock,
+    metrics: Arc<Metrics>,
+    fatal: Fatal,
+    sync: WalSync,
+    time: SteadyTime,
+    pace: Pace,
+    gate: Gate<Held>,
+    tail: Tail,
+}
+
+impl Sequencer {
+    /// Starts the thread.
+    pub(crate) fn start(parts: Parts) -> std::io::Result<(Arc<Self>, Running)> {
+        let position = parts.writer.position();
+        let inbox = Inbox { queue: FairQueue::default(), life: Life::Open, idle: false };
+        let shared = Arc::new(Self {
+            wal: parts.writer.wal(),
+            inbox: Mutex::new(inbox),
+            work: Condvar::new(),
+            committed: AtomicU64::new(position.get()),
+            chunk_full: Notify::new(),
+        });
+        let mut worker = Worker {
+            shared: Arc::clone(&shared),
+            writer: Some(parts.writer),
+            time: SteadyTime::start(&*parts.clock),
+            slots: parts.slots,
+            clock: parts.clock,
+            metrics: parts.metrics,
+            fatal: parts.fatal,
+            sync: parts.sync,
+            pace: Pace::new(),
+            gate: Gate::new(1, position),
+            tail: Tail::new(parts.tail_bytes_max),
+        };
+        let thread = spawn::thread("sequencer", move || worker.run())?;
+        Ok((shared, Running { thread }))
+    }
+
+    /// The WAL it writes.
+    pub(crate) fn wal(&self) -> WalId {
+        self.wal
+    }
+
+    /// The end of the last committed write group.
+    pub(crate) fn committed(&self) -> WalPosition {
+        WalPosition::new(self.committed.load(Ordering::Acquire))
+    }
+
+    /// Returns when a chunk became full since the last call. Cancel safe.
+    pub(crate) async fn chunk_became_full(&self) {
+        self.chunk_full.notified().await;
+    }
+
+    /// Takes the operation's place in its cluster's queue, now. Does not block; an operation that comes too late is refused.
+    pub(crate) fn submit(&self, cluster: ClusterId, operation: Operation) {
+        let mut inbox = self.inbox();
+        if inbox.life != Life::Open {
+            drop(inbox);
+            operation.refuse();
+            return;
+        }
+        inbox.queue.push(cluster, operation.bytes(), operation);
+        let wake = std::mem::replace(&mut inbox.idle, false);
+        drop(inbox);
+        if wake {
+            self.work.notify_one();
+        }
+    }
+
+    /// Tells the thread to end at once, as a crash would.
+    pub(crate) fn halt(&self) {
+        self.close(Life::Halted);
+    }
+
+    /// Whether operations are still taken.
+    pub(crate) fn is_open(&self) -> bool {
+        self.inbox().life == Life::Open
+    }
+
+    fn inbox(&self) -> MutexGuard<'_, Inbox> {
+        // What is guarded stays consistent at every step, so a panic elsewhere does not spoil it.
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, life: Life) {
+        let mut inbox = self.inbox();
+        if inbox.life != Life::Closed {
+            inbox.life = life;
+        }
+        drop(inbox);
+        self.work.notify_one();
+    }
+}
+
+impl StateLog for Sequencer {
+    fn submit_state(&self, slot: SlotId, records: Vec<StateRecord>) -> Durable {
+        let Some(cluster) = records.first().map(|record| record.cluster) else { return Durable::already() };
+        let (settled, durable) = Durable::pending();
+        self.submit(cluster, Operation::State { slot, records, settled });
+        durable
+    }
+}
+
+impl Running {
+    /// Ends the thread at once, as a crash would: nothing is synced or closed, what is queued is refused. Blocks.
+    pub(crate) fn halt(self, sequencer: &Sequencer) {
+        sequencer.halt();
+        if self.thread.join().is_err() {
+            error!("sequencer ended by a panic");
+        }
+    }
+
+    /// Lets queued operations finish, writes the closing group, and returns when the thread has ended. Blocks.
+    pub(crate) fn stop(self, sequencer: &Sequencer) {
+        if sequencer.is_open() {
+            sequencer.close(Life::Closing);
+        }
+        if self.thread.join().is_err() {
+            error!("sequencer ended by a panic");
+        }
+    }
+}
+
+/// Stops the process if the sequencer ends by a panic: nobody else could order anything.
+struct PanicStop(Fatal);
+
+impl Drop for PanicStop {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop("the sequencer panicked");
+        }
+    }
+}
+
+impl Worker {
+    fn run(&mut self) {
+        let _stop = PanicStop(self.fatal.clone());
+        let mut group = Vec::new();
+        while self.gather(&mut group) {
+            if let Err(error) = self.process(&mut group) {
+                self.fail(&error);
+                return;
+            }
+        }
+        self.close_clean();
+    }
+
+    /// Waits for work and takes the next group. `false` when closing and nothing is left.
+    fn gather(&mut self, group: &mut Vec<Operation>) -> bool {
+        let mut inbox = self.shared.inbox();
+        while inbox.queue.is_empty() || inbox.life == Life::Halted {
+            if inbox.life != Life::Open {
+                return false;
+            }
+            inbox.idle = true;
+            inbox = self.shared.work.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+            inbox.idle = false;
+        }
+        inbox.queue.drain(self.pace.limit(), group);
+        true
+    }
+
+    fn process(&mut self, group: &mut Vec<Operation>) -> Result<(), WalWriteError> {
+        let (now, stepped) = self.time.read(&*self.clock);
+        if stepped {
+            warn!(now = now.get(), "wall clock stepped ahead, slot time follows at twice real speed");
+        }
+        let began = self.clock.monotonic();
+        let Some(writer) = self.writer.as_mut() else { return Ok(()) };
+        let mut builder = writer.begin_group(now);
+        let pending = self.order(group, &mut builder, now);
+        let (bytes, records) = (builder.bytes(), builder.record_count());
+        if records == 0 {
+            // Nothing to write: what these answers depend on is behind an earlier position.
+            self.hold(pending, None);
+        } else {
+            let written = match self.write(builder) {
+                Ok(written) => written,
+                Err(error) => {
+                    pending.into_iter().for_each(Pending::lose);
+                    return Err(error);
+                }
+            };
+            self.hold(pending, Some(written));
+            let took = self.clock.monotonic().saturating_sub(began);
+            self.pace.observe(bytes, took);
+            self.metrics.observe_group_committed(bytes, took);
+        }
+        self.release();
+        Ok(())
+    }
+
+    fn write(&mut self, builder: GroupBuilder) -> Result<WrittenGroup, WalWriteError> {
+        let Some(writer) = self.writer.as_mut() else {
+            unreachable!("the writer leaves only when the thread ends");
+        };
+        let chunk = writer.chunk_start();
+        let written = writer.write(builder)?;
+        if self.sync == WalSync::Fsync {
+            writer.sync()?;
+        }
+        if chunk.is_some() && writer.chunk_start() != chunk {
+            self.shared.chunk_full.notify_one();
+        }
+        Ok(written)
+    }
+
+    /// Puts the group's answers behind the gate and tells it how far the owner's own copy is.
+    fn hold(&mut self, pending: Vec<Pending>, written: Option<WrittenGroup>) {
+        let end = written.as_ref().map(|group| group.end);
+        let mut batches = written.map(|group| group.batches).unwrap_or_default().into_iter();
+        for Pending { depends_on, held } in pending {
+            self.gate.hold(depends_on, held.with_bytes(&mut batches));
+        }
+        if let Some(end) = end {
+            self.gate.member_holds(OWNER, end);
+            self.shared.committed.store(self.gate.committed().get(), Ordering::Release);
+        }
+    }
+
+    /// Stops for ever: what the disk holds is unknown (§14).
+    fn fail(&mut self, error: &WalWriteError) {
+        error!(%error, "write-ahead log failed, stopping");
+        self.shared.close(Life::Closed);
+        self.gate.abandon().for_each(Held::lose);
+        self.refuse_queued();
+        self.fatal.stop(&error.to_string());
+    }
+
+    fn refuse_queued(&mut self) {
+        let mut left = Vec::new();
+        self.shared.inbox().queue.drain(u64::MAX, &mut left);
+        left.into_iter().for_each(Operation::refuse);
+    }
+
+    fn close_clean(&mut self) {
+        let halted = self.shared.inbox().life == Life::Halted;
+        self.shared.close(Life::Closed);
+        if halted {
+            self.refuse_queued();
+            return;
+        }
+        let Some(writer) = self.writer.take() else { return };
+        match writer.close_clean(self.wall()) {
+            Ok(end) => self.shared.committed.store(end.get(), Ordering::Release),
+            Err(error) => error!(%error, "write-ahead log not closed cleanly"),
+        }
+    }
+
+    fn wall(&self) -> TimestampMs {
+        self.clock.wall()
+    }
+}
+
+#[cfg(test)]
+mod tests;

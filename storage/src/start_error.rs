@@ -1,0 +1,110 @@
+//! Why a node did not start, in words an operator can act on.
+
+use headgate_log::disk::DiskError;
+use headgate_log::manifest::FoldError;
+use headgate_log::object::ObjectError;
+use headgate_log::wal::{WalReadError, WalWriteError};
+use headgate_metadata::id::{Offset, PartitionKey, SlotId, WalId, WalPosition};
+use headgate_metadata::store::MetadataError;
+
+use crate::config::ConfigError;
+
+/// Why a node did not start. Nothing was lost by trying: every step of a start may be repeated.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The settings do not fit together.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The metadata store did not answer.
+    #[error(transparent)]
+    Metadata(#[from] MetadataError),
+    /// The cell has no identity yet. Make it before nodes start.
+    #[error("metadata store holds no cell")]
+    NoCell,
+    /// A slot belongs to a WAL that is not sealed and not this node's: another node is alive, or the node number changed.
+    #[error("slot {slot} belongs to WAL {owner}, which is not sealed")]
+    SlotHeld {
+        /// The slot.
+        slot: SlotId,
+        /// Its owner.
+        owner: WalId,
+    },
+    /// A slot's history names a WAL that the metadata store does not know: metadata was lost.
+    #[error("slot {slot} lived in WAL {wal}, which the cell does not know")]
+    WalUnknown {
+        /// The slot.
+        slot: SlotId,
+        /// The log.
+        wal: WalId,
+    },
+    /// A key changed while this node took it: another process starts under the same node number. Stop one.
+    #[error("another process changed `{key}` during the start")]
+    Contended {
+        /// The key.
+        key: String,
+    },
+    /// A WAL of this node is shorter than what the metadata store knows of it: files are missing. Restore the data directory.
+    #[error("WAL {wal} ends at {found} on this disk, the cell knows of bytes up to {expected}")]
+    WalShort {
+        /// The log.
+        wal: WalId,
+        /// What is there.
+        found: WalPosition,
+        /// What must be there.
+        expected: WalPosition,
+    },
+    /// A WAL cannot be read; corruption names the position.
+    #[error(transparent)]
+    Wal(#[from] WalReadError),
+    /// The new WAL cannot be made.
+    #[error(transparent)]
+    NewWal(#[from] WalWriteError),
+    /// The disk failed.
+    #[error(transparent)]
+    Disk(#[from] DiskError),
+    /// An object cannot be read.
+    #[error(transparent)]
+    Object(#[from] ObjectError),
+    /// Flush indexes do not make a manifest: corruption.
+    #[error("slot {slot}: {error}")]
+    Fold {
+        /// The slot.
+        slot: SlotId,
+        /// Why.
+        error: FoldError,
+    },
+    /// The slot key says that something is applied but names no manifest.
+    #[error("slot {0} has applied records but no manifest")]
+    NoManifest(SlotId),
+    /// A state record in a slot's manifest does not decode: corruption, or a newer release wrote it.
+    #[error("slot {0}: state in the manifest does not decode")]
+    ManifestState(SlotId),
+    /// A partition's offsets do not follow in the log: corruption, not a skip (`storage/PROTOCOL.md` §7).
+    #[error("WAL {wal} at {position}: partition {partition} goes on at offset {found}, {expected} was expected")]
+    OffsetGap {
+        /// The log.
+        wal: WalId,
+        /// The position of the record.
+        position: WalPosition,
+        /// The partition.
+        partition: PartitionKey,
+        /// The next offset.
+        expected: Offset,
+        /// What the record says.
+        found: Offset,
+    },
+    /// A state record does not decode: corruption, or a newer release wrote it.
+    #[error("WAL {wal} at {position}: state record does not decode")]
+    State {
+        /// The log.
+        wal: WalId,
+        /// The position of the record.
+        position: WalPosition,
+    },
+    /// The operating system gave no thread.
+    #[error("cannot start a thread: {0}")]
+    Thread(std::io::Error),
+    /// The runtime is shutting down.
+    #[error("interrupted by shutdown")]
+    Interrupted,
+}
