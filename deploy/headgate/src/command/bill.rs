@@ -34,9 +34,14 @@ const METADATA: &str = "metadata.redb";
 /// Runs the command.
 pub(crate) async fn run(command: BillCommand) -> Result<()> {
     let text = match Source::of(&command) {
-        Source::Process { url } => ask(&command, &url).await?,
+        Source::Process { url } => {
+            ask(&command, &url).await.with_context(|| format!("no bill from the process at {url}"))?
+        }
         Source::Neither { dir } => ask(&command, API).await.with_context(|| {
-            format!("{} holds no data to read (see --data-dir), so a running process is asked", dir.display())
+            format!(
+                "{} holds no data to read (see --data-dir), and no bill from a process at {API}",
+                dir.display()
+            )
         })?,
         Source::Data { dir } => read(&command, &dir).await?,
     };
