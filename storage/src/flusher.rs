@@ -42,6 +42,7 @@ use crate::node::NodeParts;
 use crate::objects::{Objects, holds};
 use crate::partition::Run;
 use crate::random::Random;
+use crate::revision_guard::RevisionGuard;
 use crate::sequencer::Sequencer;
 use crate::slots::Slots;
 use crate::spawn;
@@ -62,6 +63,7 @@ pub(crate) struct Flusher {
     disk: Arc<dyn Disk>,
     wal_dir: PathBuf,
     wal_reader: Arc<WalReader>,
+    guard: RevisionGuard,
     slots: Arc<Slots>,
     sequencer: Arc<Sequencer>,
     clock: SharedClock,
@@ -89,6 +91,20 @@ struct Progress {
     collected: Duration,
 }
 
+/// What earlier starts have left to do.
+#[derive(Debug)]
+pub(crate) struct Backlog {
+    sealed: Vec<Left>,
+    touched: BTreeMap<SlotId, Touched>,
+}
+
+impl Backlog {
+    /// Reads the indexes of the chains, which recovery has cached.
+    pub(crate) async fn of(cell: &CellView, objects: &Objects, now: Duration) -> Result<Self, StartError> {
+        Ok(Self { sealed: sealed_left(cell), touched: touched_by_chains(cell, objects, now).await? })
+    }
+}
+
 /// What waits for a slot's next manifest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Touched {
@@ -97,20 +113,20 @@ struct Touched {
 }
 
 impl Flusher {
-    /// A flusher that goes on from what the cell says. Reads the indexes of the chains, which recovery has cached.
-    pub(crate) async fn new(
+    /// A flusher that goes on from the backlog.
+    pub(crate) fn new(
         config: &NodeConfig,
         parts: &NodeParts,
         slots: &Arc<Slots>,
         sequencer: &Arc<Sequencer>,
         objects: Objects,
         wal_reader: Arc<WalReader>,
-        cell: &CellView,
-    ) -> Result<Self, StartError> {
+        backlog: Backlog,
+    ) -> Self {
         let now = parts.clock.monotonic();
-        let touched = touched_by_chains(cell, &objects, now).await?;
+        let Backlog { sealed, touched } = backlog;
         let progress = Progress {
-            sealed: sealed_left(cell),
+            sealed,
             own: Left { wal: sequencer.wal(), flushed: WalPosition::new(0), end: WalPosition::new(0) },
             unflushed_since: None,
             touched,
@@ -118,12 +134,13 @@ impl Flusher {
             tidied: now,
             collected: now,
         };
-        Ok(Self {
+        Self {
             store: Arc::clone(&parts.store),
             objects,
             disk: Arc::clone(&parts.disk),
             wal_dir: config.wal_dir.clone(),
             wal_reader,
+            guard: RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir),
             slots: Arc::clone(slots),
             sequencer: Arc::clone(sequencer),
             clock: Arc::clone(&parts.clock),
@@ -134,7 +151,7 @@ impl Flusher {
             manifest_age: Duration::from_millis(config.manifest_age_ms),
             garbage_grace: Duration::from_millis(config.garbage_grace_ms),
             progress: Mutex::new(progress),
-        })
+        }
     }
 
     /// Flushes for ever. Cancel safe in the sense of a crash: whatever is cut off is done again.

@@ -32,6 +32,7 @@ mod queue;
 mod random;
 mod read;
 mod recovery;
+mod revision_guard;
 mod room;
 mod seal;
 mod sequencer;

@@ -27,7 +27,7 @@ use crate::open::Opened;
 use crate::producer_ids::ProducerIds;
 use crate::random::Random;
 use crate::read::Reader;
-use crate::room::{FreeSpace, Room};
+use crate::room::{DiskRoom, FreeSpace, Room};
 use crate::sequencer::{Parts, Running, Sequencer};
 use crate::slots::Slots;
 use crate::spawn;
@@ -80,7 +80,7 @@ impl Node {
     pub async fn start(config: NodeConfig, parts: NodeParts) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let opened = crate::open::open(&config, &parts).await?;
-        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, cell } = opened;
+        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog } = opened;
         let cold = crate::cold::Cold::new(Arc::clone(&wal_reader), objects.cache.clone(), Arc::clone(&parts.metrics));
         let reader = Reader::new(Arc::clone(&slots), cold, Arc::clone(&parts.metrics));
         let (sequencer, running) = Sequencer::start(Parts {
@@ -91,6 +91,11 @@ impl Node {
             fatal: parts.fatal.clone(),
             sync: config.wal_sync,
             tail_bytes_max: config.tail_bytes_max,
+            disk_room: DiskRoom {
+                free_space: Arc::clone(&parts.free_space),
+                dir: config.wal_dir.clone(),
+                chunk_bytes: config.chunk_bytes,
+            },
         })
         .map_err(StartError::Thread)?;
         let groups = Arc::new(Coordinator::new(Arc::clone(&sequencer) as _, parts.group_limits));
@@ -102,8 +107,7 @@ impl Node {
             config.disk_free_slow_bytes,
             config.disk_free_refuse_bytes,
         ));
-        let flusher = Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, &cell);
-        let flusher = Arc::new(flusher.await?);
+        let flusher = Arc::new(Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, backlog));
         let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room);
         let node = Arc::new(Self {
             wal,
@@ -172,12 +176,14 @@ impl Node {
 
     /// Flushes everything committed up to now to the object store, sealed WALs first. For operators' tools and tests.
     pub async fn flush_now(&self) -> Result<(), FlushFault> {
-        self.flusher.flush_now().await
+        let flusher = Arc::clone(&self.flusher);
+        uncut(async move { flusher.flush_now().await }).await
     }
 
     /// Writes the manifests of all slots with something to apply, then tidies chains, spans, WALs and chunks.
     pub async fn write_manifests_now(&self) -> Result<(), FlushFault> {
-        self.flusher.write_manifests_now().await
+        let flusher = Arc::clone(&self.flusher);
+        uncut(async move { flusher.write_manifests_now().await }).await
     }
 
     /// One pass of retention, removals and due usage marks, at the present time of the clock.
@@ -188,7 +194,8 @@ impl Node {
     /// Looks for objects that nothing names and deletes those that were already found a grace period ago. Returns how many
     /// were deleted.
     pub async fn collect_garbage_now(&self) -> Result<usize, FlushFault> {
-        self.flusher.collect_garbage().await
+        let flusher = Arc::clone(&self.flusher);
+        uncut(async move { flusher.collect_garbage().await }).await
     }
 
     /// The usage counters of a cluster's partitions in the slots of this node, with the marks of closed hours.
@@ -208,6 +215,13 @@ impl Node {
             drop(task.await);
         }
     }
+}
+
+/// Runs a step of the flusher to its end even if the caller goes away, so that what it remembers stays true.
+async fn uncut<T: Send + 'static>(
+    step: impl Future<Output = Result<T, FlushFault>> + Send + 'static,
+) -> Result<T, FlushFault> {
+    spawn::task(step).await.unwrap_or(Err(FlushFault::Interrupted))
 }
 
 impl Drop for Node {

@@ -13,9 +13,11 @@ use tracing::info;
 use crate::chain::CellView;
 use crate::claim;
 use crate::config::NodeConfig;
+use crate::flusher::Backlog;
 use crate::node::NodeParts;
 use crate::objects::Objects;
 use crate::recovery::{CoordinatorState, Recovery};
+use crate::revision_guard::RevisionGuard;
 use crate::seal::seal;
 use crate::slots::Slots;
 use crate::spawn;
@@ -33,12 +35,19 @@ pub(crate) struct Opened {
     pub(crate) objects: Objects,
     pub(crate) wal_reader: Arc<WalReader>,
     pub(crate) coordinators: CoordinatorState,
-    /// The view of the cell that state was restored from.
-    pub(crate) cell: CellView,
+    /// What is left to flush and to apply.
+    pub(crate) backlog: Backlog,
 }
 
 pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opened, StartError> {
     let store = &*parts.store;
+    let disk = Arc::clone(&parts.disk);
+    let dir = config.wal_dir.clone();
+    let made = spawn::blocking(move || disk.create_dir(&dir)).await.ok_or(StartError::Interrupted)?;
+    made?;
+    let guard = RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir);
+    let (found, checked) = (store.revision().await?, guard.clone());
+    spawn::blocking(move || checked.check(found)).await.ok_or(StartError::Interrupted)??;
     let identity = claim::cell(store).await?;
     let incarnation = counters::next_incarnation(store).await?;
     let wal = WalId { node: config.node, incarnation };
@@ -58,6 +67,8 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let objects = Objects { store: parts.objects.clone(), cache };
     let wal_reader = Arc::new(WalReader::new(Arc::clone(&parts.disk), &config.wal_dir, config.wal_reader()));
     let cell = CellView::read(store).await?;
+    let (seen, remembering) = (cell.revision, guard.clone());
+    spawn::blocking(move || remembering.remember(seen)).await.ok_or(StartError::Interrupted)??;
     let recovery = Recovery {
         slots: Arc::clone(&slots),
         topics: Arc::clone(&topics),
@@ -68,8 +79,9 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     };
     let coordinators = recovery.run(&cell).await?;
     let (disk, dir, chunk_bytes) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.chunk_bytes);
+    let backlog = Backlog::of(&cell, &objects, parts.clock.monotonic()).await?;
     let create = move || WalWriter::create(disk, &dir, wal, WalWriterConfig { chunk_bytes });
     let writer = spawn::blocking(create).await.ok_or(StartError::Interrupted)??;
     info!(%wal, slots = identity.slots, revision = %cell.revision, "slots taken and restored");
-    Ok(Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, cell })
+    Ok(Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog })
 }

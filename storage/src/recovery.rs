@@ -59,9 +59,11 @@ impl Recovery {
         }
         let replayed = spawn::blocking({
             let (unflushed, spans) = (unflushed(cell), epochs_by_wal(cell));
-            move || self.replay_headers(&unflushed, &spans)
+            move || self.replay_headers(&unflushed, &spans).map(|replayed| (self.slots, replayed))
         });
-        coordinators.extend(replayed.await.ok_or(StartError::Interrupted)??);
+        let (slots, replayed) = replayed.await.ok_or(StartError::Interrupted)??;
+        coordinators.extend(replayed);
+        note_unmarked(&slots);
         Ok(coordinators)
     }
 
@@ -228,6 +230,20 @@ impl Recovery {
             }
         }
         Some(())
+    }
+}
+
+/// Partitions whose counters changed since their last usage mark get one when their hour is over (§13: on opening, missed
+/// hours are marked first).
+fn note_unmarked(slots: &Slots) {
+    for partition in slots.partitions() {
+        let Some(slot) = slots.slot(partition.address.slot) else { continue };
+        let mut state = slot.state();
+        let marked = state.marks_of(partition.address.key).last().map(|(_, counters)| counters);
+        let mut log = partition.log();
+        if log.counters != marked.unwrap_or_default() {
+            state.changed(&partition, &mut log.unmarked);
+        }
     }
 }
 

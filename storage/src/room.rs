@@ -1,12 +1,13 @@
 //! Room for appends: bounded queued bytes per cluster, and producers slowed in grades before the disk is full
 //! (`storage/PROTOCOL.md` §2.2).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use dashmap::DashMap;
+use headgate_log::wal::WalWriter;
 use headgate_metadata::id::ClusterId;
 use headgate_storage_client::{Reservation, Unavailable};
 use tokio::sync::Semaphore;
@@ -20,6 +21,25 @@ pub type FreeSpace = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
 /// The file system's own answer.
 pub fn system_free_space() -> FreeSpace {
     Arc::new(|path| rustix::fs::statvfs(path).ok().map(|space| space.f_bavail.saturating_mul(space.f_frsize)))
+}
+
+/// Whether the next write group finds room, asked *before* offsets are assigned: afterwards it would be too late to refuse.
+#[derive(Clone)]
+pub(crate) struct DiskRoom {
+    pub(crate) free_space: FreeSpace,
+    pub(crate) dir: PathBuf,
+    pub(crate) chunk_bytes: u64,
+}
+
+impl DiskRoom {
+    /// Chunks are preallocated, so only a group that needs a new one asks the file system.
+    pub(crate) fn admits(&self, writer: &WalWriter, group_bytes: u64) -> bool {
+        let used = writer.chunk_start().map(|start| writer.position().get() - start.get());
+        if used.is_some_and(|used| used + group_bytes <= self.chunk_bytes) {
+            return true;
+        }
+        (self.free_space)(&self.dir).is_none_or(|free| free > self.chunk_bytes.max(group_bytes))
+    }
 }
 
 /// What a disk of that fullness means for producers.

@@ -30,12 +30,15 @@ use crate::metrics::Metrics;
 use crate::operation::{Held, Operation};
 use crate::pace::Pace;
 use crate::queue::FairQueue;
+use crate::room::DiskRoom;
 use crate::slot_time::SteadyTime;
 use crate::slots::Slots;
 use crate::spawn;
 use crate::state_log::{Durable, StateLog, StateRecord};
 use crate::tail::Tail;
 
+/// What a group takes beside its operations: its header, and usage marks that fall due in it.
+const GROUP_OVERHEAD_BYTES: u64 = 1 << 20;
 /// The owner is the first member of its ensemble, and on one node the only one.
 const OWNER: usize = 0;
 
@@ -78,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) fatal: Fatal,
     pub(crate) sync: WalSync,
     pub(crate) tail_bytes_max: u64,
+    pub(crate) disk_room: DiskRoom,
 }
 
 /// The running thread. Joined by [`Running::stop`].
@@ -98,6 +102,7 @@ struct Worker {
     pace: Pace,
     gate: Gate<Held>,
     tail: Tail,
+    disk_room: DiskRoom,
 }
 
 impl Sequencer {
@@ -124,6 +129,7 @@ impl Sequencer {
             pace: Pace::new(),
             gate: Gate::new(1, position),
             tail: Tail::new(parts.tail_bytes_max),
+            disk_room: parts.disk_room,
         };
         let thread = spawn::thread("sequencer", move || worker.run())?;
         Ok((shared, Running { thread }))
@@ -215,19 +221,23 @@ impl Running {
 }
 
 /// Stops the process if the sequencer ends by a panic: nobody else could order anything.
-struct PanicStop(Fatal);
+struct PanicStop {
+    shared: Arc<Sequencer>,
+    fatal: Fatal,
+}
 
 impl Drop for PanicStop {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            self.0.stop("the sequencer panicked");
+            self.shared.close(Life::Closed);
+            self.fatal.stop("the sequencer panicked");
         }
     }
 }
 
 impl Worker {
     fn run(&mut self) {
-        let _stop = PanicStop(self.fatal.clone());
+        let _stop = PanicStop { shared: Arc::clone(&self.shared), fatal: self.fatal.clone() };
         let mut group = Vec::new();
         while self.gather(&mut group) {
             if let Err(error) = self.process(&mut group) {
@@ -260,6 +270,13 @@ impl Worker {
         }
         let began = self.clock.monotonic();
         let Some(writer) = self.writer.as_mut() else { return Ok(()) };
+        let bytes_max = group.iter().map(Operation::bytes).sum::<u64>() + GROUP_OVERHEAD_BYTES;
+        if !self.disk_room.admits(writer, bytes_max) {
+            // Nothing of the group is ordered yet, so it is refused whole, and the node goes on when there is room again.
+            warn!(operations = group.len(), "disk full, operations refused");
+            group.drain(..).for_each(Operation::refuse);
+            return Ok(());
+        }
         let mut builder = writer.begin_group(now);
         let pending = self.order(group, &mut builder, now);
         let (bytes, records) = (builder.bytes(), builder.record_count());

@@ -4,7 +4,7 @@ use headgate_log::disk::DiskError;
 use headgate_log::manifest::FoldError;
 use headgate_log::object::ObjectError;
 use headgate_log::wal::{WalReadError, WalWriteError};
-use headgate_metadata::id::{Offset, PartitionKey, SlotId, WalId, WalPosition};
+use headgate_metadata::id::{Offset, PartitionKey, Revision, SlotId, WalId, WalPosition};
 use headgate_metadata::store::MetadataError;
 
 use crate::config::ConfigError;
@@ -21,6 +21,15 @@ pub enum StartError {
     /// The cell has no identity yet. Make it before nodes start.
     #[error("metadata store holds no cell")]
     NoCell,
+    /// The metadata store is older than what this node has seen of it: it was restored from a backup. Rebuild it, or start with
+    /// the store that belongs to this data directory.
+    #[error("metadata store stands at revision {found}, this node has seen {seen}")]
+    MetadataWentBack {
+        /// What the node has seen.
+        seen: Revision,
+        /// Where the store stands.
+        found: Revision,
+    },
     /// A slot belongs to a WAL that is not sealed and not this node's: another node is alive, or the node number changed.
     #[error("slot {slot} belongs to WAL {owner}, which is not sealed")]
     SlotHeld {

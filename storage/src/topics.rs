@@ -132,9 +132,14 @@ impl Topics {
         }
     }
 
+    /// Whether the watch has come to `revision`.
+    pub(crate) fn has_seen(&self, revision: Revision) -> bool {
+        *self.seen.borrow() >= revision
+    }
+
     /// Waits until the watch has come to `revision` (`storage/PROTOCOL.md` §9). Cancel safe.
     pub(crate) async fn caught_up(&self, revision: Revision) {
-        if *self.seen.borrow() < revision {
+        if !self.has_seen(revision) {
             // The sender lives as long as `self`.
             drop(self.seen.subscribe().wait_for(|seen| *seen >= revision).await);
         }

@@ -31,11 +31,13 @@ impl Api {
         Self { config, components, deletions, limits }
     }
 
-    /// Answers a request, whatever it is.
+    /// Asked before a request's body is read.
+    pub(crate) fn admit(&self, request: &ApiRequest) -> Result<(), ApiError> {
+        self.limits.check_source(request.source.ip())
+    }
+
+    /// Answers a request that was admitted and has arrived whole, whatever it is.
     pub(crate) async fn handle(&self, request: ApiRequest) -> Answer {
-        if let Err(throttled) = self.limits.check_source(request.source.ip()) {
-            return self.refuse(&request, &throttled);
-        }
         if let Some(answer) = plain::answer(&self.components, &request) {
             return answer;
         }

@@ -120,7 +120,7 @@ pub(crate) fn principal_of(cached: &CachedUser) -> Result<Principal, ApiError> {
 }
 
 /// A stored policy that does not compile could have held a Deny, so nothing is allowed then.
-fn compile(cached: &CachedUser) -> Result<Vec<Arc<Policy>>, ApiError> {
+pub(crate) fn compile(cached: &CachedUser) -> Result<Vec<Arc<Policy>>, ApiError> {
     let compile = |(name, text): (&String, &String)| {
         Policy::parse(name, PolicyKind::Identity, text, usize::MAX).map(Arc::new).map_err(|error| {
             tracing::error!(user = cached.user.name, policy = name, %error, "stored policy unusable");

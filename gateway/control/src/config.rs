@@ -17,6 +17,9 @@ pub struct ControlConfig {
     /// The longest request body. Default 1 MiB; higher: a stranger can make the process hold more memory; lower: big
     /// policies are refused.
     pub request_bytes_max: usize,
+    /// Bytes of request bodies held at once. Default 64 MiB; higher: strangers can make the process hold more memory;
+    /// lower: big requests of different callers wait for each other.
+    pub in_flight_bytes_max: usize,
     /// Connections at once. Default 1,024; higher: more descriptors and memory for strangers; lower: tools wait.
     pub connections_max: usize,
     /// Requests per second from one source address, counted before anything is verified. Default 500.
@@ -49,6 +52,14 @@ pub enum InvalidControlConfig {
     /// Nothing could be sent or connected.
     #[error("{0} must not be zero")]
     Zero(&'static str),
+    /// A request that may be sent could never be read.
+    #[error("request_bytes_max is {request}, more than in_flight_bytes_max, {in_flight}")]
+    RequestBeyondInFlight {
+        /// The longest request.
+        request: usize,
+        /// What all together may hold.
+        in_flight: usize,
+    },
     /// The port range holds no port.
     #[error("the range of cluster ports is empty")]
     NoPorts,
@@ -66,6 +77,7 @@ impl ControlConfig {
             cell_slots,
             cluster_ports: None,
             request_bytes_max: 1 << 20,
+            in_flight_bytes_max: 64 << 20,
             connections_max: 1_024,
             source_requests_per_second: per_second(500),
             principal_requests_per_second: per_second(200),
@@ -85,6 +97,10 @@ impl ControlConfig {
         }
         if self.request_bytes_max == 0 {
             return Err(InvalidControlConfig::Zero("request_bytes_max"));
+        }
+        let (request, in_flight) = (self.request_bytes_max, self.in_flight_bytes_max);
+        if request > in_flight {
+            return Err(InvalidControlConfig::RequestBeyondInFlight { request, in_flight });
         }
         if self.connections_max == 0 {
             return Err(InvalidControlConfig::Zero("connections_max"));
@@ -120,6 +136,8 @@ mod tests {
         assert_eq!(refused(&|config| config.cell_slots = 4), few);
         let zero = InvalidControlConfig::Zero("request_bytes_max");
         assert_eq!(refused(&|config| config.request_bytes_max = 0), zero);
+        let beyond = InvalidControlConfig::RequestBeyondInFlight { request: 1 << 20, in_flight: 7 };
+        assert_eq!(refused(&|config| config.in_flight_bytes_max = 7), beyond);
         assert_eq!(
             refused(&|config| config.connections_max = 0),
             InvalidControlConfig::Zero("connections_max")

@@ -14,9 +14,11 @@ use crate::service::Dialect;
 use crate::xml::Xml;
 
 mod access_keys;
+mod memberships;
 mod names;
 mod paging;
 mod policies;
+mod simulation;
 mod user;
 
 /// Declares the calls from one list, so that none is routed and not run.
@@ -63,6 +65,9 @@ operations! {
     UpdateAccessKey => access_keys::update;
     DeleteAccessKey => access_keys::delete;
     ListAccessKeys => access_keys::list;
+    ListGroupsForUser => memberships::groups;
+    ListAttachedUserPolicies => memberships::attached_policies;
+    SimulatePrincipalPolicy => simulation::run;
 }
 
 /// A call with its parameters.

@@ -17,6 +17,7 @@ mod delete_cluster;
 mod describe_cluster;
 mod kafka_versions;
 mod list_clusters;
+mod operations;
 mod provisioned;
 mod tags;
 
@@ -31,6 +32,8 @@ pub(crate) enum Operation {
     ListTagsForResource(String),
     TagResource(String),
     UntagResource(String),
+    ListClusterOperationsV2(String),
+    DescribeClusterOperationV2(String),
     ListKafkaVersions,
     GetCompatibleKafkaVersions,
     /// A call of provisioned clusters, by its name.
@@ -50,6 +53,12 @@ impl Operation {
             ("DELETE", ["v1", "clusters", cluster]) => Self::DeleteCluster(arn(cluster)),
             ("GET", ["v1", "clusters", cluster, "bootstrap-brokers"]) => {
                 Self::GetBootstrapBrokers(arn(cluster))
+            }
+            ("GET", ["api", "v2", "clusters", cluster, "operations"]) => {
+                Self::ListClusterOperationsV2(arn(cluster))
+            }
+            ("GET", ["api", "v2", "operations", operation]) => {
+                Self::DescribeClusterOperationV2(arn(operation))
             }
             ("GET", ["v1", "tags", resource]) => Self::ListTagsForResource(arn(resource)),
             ("POST", ["v1", "tags", resource]) => Self::TagResource(arn(resource)),
@@ -71,6 +80,8 @@ impl Operation {
             Self::ListTagsForResource(_) => "ListTagsForResource",
             Self::TagResource(_) => "TagResource",
             Self::UntagResource(_) => "UntagResource",
+            Self::ListClusterOperationsV2(_) => "ListClusterOperationsV2",
+            Self::DescribeClusterOperationV2(_) => "DescribeClusterOperationV2",
             Self::ListKafkaVersions => "ListKafkaVersions",
             Self::GetCompatibleKafkaVersions => "GetCompatibleKafkaVersions",
             Self::Provisioned(name) => name,
@@ -87,6 +98,8 @@ impl Operation {
             Self::ListTagsForResource(arn) => tags::list(call, arn).await,
             Self::TagResource(arn) => tags::add(call, arn).await,
             Self::UntagResource(arn) => tags::remove(call, arn).await,
+            Self::ListClusterOperationsV2(arn) => operations::list(call, arn).await,
+            Self::DescribeClusterOperationV2(arn) => operations::describe(call, arn),
             Self::ListKafkaVersions => kafka_versions::list(call),
             Self::GetCompatibleKafkaVersions => kafka_versions::compatible(call),
             Self::Provisioned(name) => provisioned::run(call, name),

@@ -53,6 +53,11 @@ impl Parameters {
         self.0.get(name).map_or(&[], Vec::as_slice)
     }
 
+    /// The members of a list, in their order: `name.member.1`, `name.member.2`, and so on.
+    pub(crate) fn members(&self, name: &str) -> Vec<&str> {
+        (1..).map_while(|number: u32| self.get(&format!("{name}.member.{number}"))).collect()
+    }
+
     /// Whether a parameter, or a member of a list or structure of that name, was sent.
     pub(crate) fn names(&self, name: &str) -> bool {
         self.0
@@ -108,6 +113,8 @@ mod tests {
         assert_eq!(form.get("Action"), Some("Create"));
         assert_eq!(form.all("a"), ["1 2", "+"]);
         assert_eq!((form.get("empty"), form.get("bare"), form.get("none")), (Some(""), Some(""), None));
+        let list = Parameters::parse("l.member.1=a&l.member.2=b&l.member.4=d").expect("a form");
+        assert_eq!(list.members("l"), ["a", "b"]);
         assert!(form.names("Tags") && form.names("a") && !form.names("Tag"));
     }
 

@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
@@ -45,6 +45,8 @@ pub enum ServeError {
 pub struct ControlServer {
     api: Arc<Api>,
     tls: Option<TlsAcceptor>,
+    /// One permit for each KiB of request bodies that may be held at once.
+    room: Arc<Semaphore>,
 }
 
 impl ControlServer {
@@ -55,7 +57,8 @@ impl ControlServer {
         tls: Option<TlsAcceptor>,
     ) -> Result<Self, InvalidControlConfig> {
         config.validate()?;
-        Ok(Self { api: Arc::new(Api::new(config, components)), tls })
+        let room = Arc::new(Semaphore::new(kib(config.in_flight_bytes_max)));
+        Ok(Self { api: Arc::new(Api::new(config, components)), tls, room })
     }
 
     /// Serves until `shutdown` completes, then lets requests under way finish within the drain limit. Several listeners may
@@ -184,8 +187,12 @@ impl ControlServer {
             secure,
             now: (self.api.components.clock)(),
         };
-        let answer = match self.receive(body).await {
-            Ok(body) => {
+        let received = match self.api.admit(&request) {
+            Ok(()) => self.receive(body).await,
+            Err(throttled) => Err(throttled),
+        };
+        let answer = match received {
+            Ok((body, _room)) => {
                 request.body = body;
                 self.api.handle(request).await
             }
@@ -199,19 +206,31 @@ impl ControlServer {
         Ok(answer.into_response(&id))
     }
 
-    async fn receive(&self, body: Incoming) -> Result<Bytes, ApiError> {
+    /// Reads the whole body, into room that is reserved first and held as long as the permit.
+    async fn receive(&self, body: Incoming) -> Result<(Bytes, SemaphorePermit<'_>), ApiError> {
         let config = &self.api.config;
-        let whole = Limited::new(body, config.request_bytes_max).collect();
-        match tokio::time::timeout(config.receive_max, whole).await {
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => {
+        let expected = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
+        // A body of unknown or excessive length is read up to the limit, never beyond.
+        let reserved = expected.unwrap_or(usize::MAX).min(config.request_bytes_max);
+        let received = async {
+            let room = self.room.acquire_many(kib(reserved) as u32).await;
+            (Limited::new(body, config.request_bytes_max).collect().await, room)
+        };
+        match tokio::time::timeout(config.receive_max, received).await {
+            Ok((Ok(whole), Ok(room))) => Ok((whole.to_bytes(), room)),
+            Ok((Err(error), _)) if error.is::<LengthLimitError>() => {
                 let message = format!("The request body is larger than {} bytes.", config.request_bytes_max);
                 Err(ApiError::new(ApiError::TOO_LARGE, message))
             }
-            Ok(Err(_)) => Err(ApiError::malformed("The request body did not arrive whole.")),
+            Ok(_) => Err(ApiError::malformed("The request body did not arrive whole.")),
             Err(_) => {
                 Err(ApiError::new(ApiError::RECEIVE_TIMEOUT, "The request body did not arrive in time."))
             }
         }
     }
+}
+
+/// Permits for so many bytes, rounded up.
+fn kib(bytes: usize) -> usize {
+    bytes.div_ceil(1024)
 }

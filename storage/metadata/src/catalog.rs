@@ -6,7 +6,7 @@
 //! Invariants: a view never changes under its reader; what replaces it has seen at least as much.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -91,7 +91,7 @@ impl Catalog {
             loaded: DashMap::new(),
             changes: watch::Sender::new(0),
         });
-        let sink = Known::sink(Arc::clone(&known));
+        let sink = Known::sink(Arc::downgrade(&known));
         let records = Following::start(Arc::clone(&store), keys::CLUSTERS.to_owned(), sink).await?;
         Ok(Arc::new(Self { store, known, records }))
     }
@@ -175,9 +175,11 @@ impl Catalog {
 }
 
 impl Known {
-    fn sink(known: Arc<Self>) -> impl FnMut(News) + Send + 'static {
+    /// Weak, because the loaded clusters hold the store: a task that is ended but not dropped yet must not keep it.
+    fn sink(known: Weak<Self>) -> impl FnMut(News) + Send + 'static {
         let mut swept = Instant::now();
         move |news| {
+            let Some(known) = known.upgrade() else { return };
             if known.take(news) {
                 known.changes.send_modify(|version| *version += 1);
             }

@@ -3,6 +3,7 @@
 //!
 //! Invariant: progress is told after the sink has taken the news, so whoever waited for a revision sees its changes.
 
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -10,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::id::Revision;
-use crate::store::{Changes, Entry, MetadataError, Select, SharedStore, Watch};
+use crate::store::{Changes, Entry, MetadataError, MetadataStore, Select, SharedStore, Watch};
 
 /// The first pause after the store did not answer.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -40,7 +41,7 @@ pub(crate) struct Following {
     asked: tokio::sync::Mutex<Option<(Instant, Revision)>>,
 }
 
-impl std::fmt::Debug for dyn crate::store::MetadataStore {
+impl std::fmt::Debug for dyn MetadataStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("MetadataStore")
     }
@@ -55,7 +56,8 @@ impl Following {
     ) -> Result<Self, MetadataError> {
         let (revision, watch) = resync(&store, &prefix, &mut sink).await?;
         let (told, progress) = watch::channel(revision);
-        let followed = std::sync::Arc::clone(&store);
+        // A task that is ended is dropped a little later; it must not keep the store open until then.
+        let followed = Arc::downgrade(&store);
         let task = tokio::spawn(async move { run(&followed, &prefix, sink, watch, &told).await });
         Ok(Self { store, progress, task, asked: tokio::sync::Mutex::new(None) })
     }
@@ -117,7 +119,7 @@ async fn resync(
 }
 
 async fn run(
-    store: &SharedStore,
+    store: &Weak<dyn MetadataStore>,
     prefix: &str,
     mut sink: impl FnMut(News),
     mut watch: Box<dyn Watch>,
@@ -136,7 +138,8 @@ async fn run(
             Err(error) => tracing::info!(prefix, %error, "metadata watch broken, reading a snapshot"),
         }
         loop {
-            match resync(store, prefix, &mut sink).await {
+            let Some(store) = store.upgrade() else { return };
+            match resync(&store, prefix, &mut sink).await {
                 Ok((revision, again)) => {
                     told.send_replace(revision);
                     watch = again;
@@ -144,6 +147,7 @@ async fn run(
                 }
                 Err(error) => tracing::warn!(prefix, %error, "metadata not readable"),
             }
+            drop(store);
             sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }

@@ -8,6 +8,7 @@ use conformance::conformance;
 use headgate_metadata::embedded::{EmbeddedStore, OpenError};
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{MetadataError, MetadataStore, SharedStore};
+use proptest::proptest;
 
 fn in_memory() -> SharedStore {
     Arc::new(EmbeddedStore::in_memory())
@@ -87,4 +88,12 @@ fn a_file_of_something_else_is_refused_by_name() {
     let refused = EmbeddedStore::open(&path).expect_err("it is no store");
     assert!(matches!(refused, OpenError::Unreadable { .. }));
     assert!(refused.to_string().contains("metadata.redb"));
+}
+
+#[test]
+fn a_store_is_a_map_with_a_counter() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    proptest!(|(steps in conformance::model::steps())| {
+        runtime.block_on(conformance::model::a_store_is_a_map_with_a_counter(in_memory(), steps));
+    });
 }

@@ -76,8 +76,12 @@ impl Flusher {
 
     /// Deletes the chunks that lie below what the metadata store says is flushed. Never because a key is absent.
     pub(super) async fn trim_chunks(&self, wal: WalId) -> Result<(), FlushFault> {
-        let Some(entry) = self.store.get(&keys::flushed(wal)).await? else { return Ok(()) };
+        let snapshot = self.store.read(&[Select::Key(keys::flushed(wal))]).await?;
+        let Some(entry) = snapshot.results[0].first() else { return Ok(()) };
         let flushed = FlushedRecord::decode(&entry.value)?.position;
+        // Remembered before anything is deleted: without these chunks an older metadata store would be a loss.
+        let (guard, seen) = (self.guard.clone(), snapshot.revision);
+        spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??;
         let (disk, dir, reader) = (Arc::clone(&self.disk), self.wal_dir.clone(), Arc::clone(&self.wal_reader));
         let trim = move || {
             let removed = remove_chunks_below(&*disk, &dir, wal, flushed);

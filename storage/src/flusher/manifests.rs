@@ -25,8 +25,9 @@ impl Flusher {
     pub(super) fn manifest_due(&self, progress: &Progress, now: Duration) -> Option<SlotId> {
         let due = progress.touched.iter().find(|(slot, touched)| {
             // Staggered by slot, so that slots that began together do not write together.
-            let age = self.manifest_age.mul_f64(0.75 + f64::from(slot.get() % 64) / 128.0);
-            touched.flushes >= self.manifest_flushes_max || now.saturating_sub(touched.since) >= age
+            let share = 0.75 + f64::from(slot.get() % 64) / 128.0;
+            let flushes = (f64::from(self.manifest_flushes_max) * share).ceil() as u32;
+            touched.flushes >= flushes || now.saturating_sub(touched.since) >= self.manifest_age.mul_f64(share)
         });
         due.map(|(slot, _)| *slot)
     }

@@ -25,7 +25,7 @@ impl Flusher {
         let now = self.clock.monotonic();
         for slot in Self::with_many_spans(&cell) {
             let touched = progress.touched.entry(slot).or_insert(Touched { flushes: 0, since: now });
-            touched.flushes = touched.flushes.max(self.manifest_flushes_max);
+            touched.flushes = touched.flushes.max(2 * self.manifest_flushes_max);
         }
         self.drop_spans(&cell).await?;
         let cell = CellView::read(&*self.store).await?;

@@ -19,6 +19,13 @@ impl Node {
         self.slots.slot(slot).map(|slot| slot.epoch).ok_or(Unavailable::NotOwner)
     }
 
+    /// Lets the topic watch come to what the gateway has seen, within the caller's patience (`storage/PROTOCOL.md` §9).
+    async fn catch_up(&self, caller: &Caller) {
+        if !self.topics.has_seen(caller.revision_seen) {
+            drop(tokio::time::timeout(caller.patience, self.topics.caught_up(caller.revision_seen)).await);
+        }
+    }
+
     fn check_group(&self, address: &GroupAddress) -> Result<(), GroupError> {
         self.check_slot(address.slot).map(drop).map_err(|_| GroupError::NotOwner)
     }
@@ -32,7 +39,7 @@ impl Storage for Node {
             return Err(Unavailable::Refused);
         }
         // A topic made a moment ago is known here before its first batch is judged (`storage/PROTOCOL.md` §9).
-        self.topics.caught_up(caller.revision_seen).await;
+        self.catch_up(caller).await;
         self.room.reserve(caller.cluster, bytes).await
     }
 
@@ -60,7 +67,7 @@ impl Storage for Node {
     }
 
     async fn read(&self, caller: &Caller, request: &ReadRequest) -> Vec<ReadOutcome> {
-        self.topics.caught_up(caller.revision_seen).await;
+        self.catch_up(caller).await;
         self.reader.read(request).await
     }
 
@@ -77,7 +84,7 @@ impl Storage for Node {
         partition: PartitionAddress,
         query: OffsetQuery,
     ) -> Result<OffsetAt, ReadError> {
-        self.topics.caught_up(caller.revision_seen).await;
+        self.catch_up(caller).await;
         self.reader.offsets_at(partition, query).await
     }
 
@@ -87,7 +94,7 @@ impl Storage for Node {
         partition: PartitionAddress,
         epoch: LeaderEpoch,
     ) -> Result<EpochEnd, ReadError> {
-        self.topics.caught_up(caller.revision_seen).await;
+        self.catch_up(caller).await;
         self.reader.epoch_end(partition, epoch)
     }
 

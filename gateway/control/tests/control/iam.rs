@@ -184,3 +184,60 @@ async fn a_changed_policy_holds_for_the_next_call() {
     assert!(denied.xml("Message").contains("explicit deny"), "{}", denied.body);
     assert!(running.last_audit().reason.expect("a reason").contains("explicit deny"));
 }
+
+#[tokio::test]
+async fn a_simulation_says_what_a_user_may_do_and_which_statement_forbids_it() {
+    let running = start().await;
+    let policy = r#"{"Version":"2012-10-17","Statement":[
+        {"Effect":"Allow","Action":"kafka:*","Resource":"*","Condition":{"IpAddress":{"aws:SourceIp":"10.0.0.0/8"}}},
+        {"Sid":"Keep","Effect":"Deny","Action":"kafka:Delete*","Resource":"*"}]}"#;
+    running.user("ann", Some(policy)).await;
+    let ann = ("PolicySourceArn", "arn:aws:iam::123456789012:user/ann");
+    let ask = [
+        ann,
+        ("ActionNames.member.1", "kafka:ListClustersV2"),
+        ("ActionNames.member.2", "kafka:DeleteCluster"),
+        ("ActionNames.member.3", "iam:GetUser"),
+        ("ContextEntries.member.1.ContextKeyName", "aws:SourceIp"),
+        ("ContextEntries.member.1.ContextKeyValues.member.1", "10.1.2.3"),
+        ("ContextEntries.member.1.ContextKeyType", "ip"),
+    ];
+    let decisions = |body: &str| -> Vec<String> {
+        let parts = body.split("<EvalDecision>").skip(1);
+        parts.filter_map(|part| part.split_once('<')).map(|(word, _)| word.to_owned()).collect()
+    };
+    let reply = running.iam("SimulatePrincipalPolicy", &ask).await;
+    assert_eq!(decisions(&reply.body), ["allowed", "explicitDeny", "implicitDeny"], "{}", reply.body);
+    assert_eq!(reply.xml("SourcePolicyId"), "p/Keep");
+    let elsewhere = running.iam("SimulatePrincipalPolicy", &ask[..2]).await;
+    assert_eq!(decisions(&elsewhere.body), ["implicitDeny"]);
+    let with_more =
+        [ann, ("ActionNames.member.1", "iam:GetUser"), ("PolicyInputList.member.1", support::ADMINISTRATOR)];
+    let tried = running.iam("SimulatePrincipalPolicy", &with_more).await;
+    assert_eq!(decisions(&tried.body), ["allowed"]);
+    assert_eq!(
+        running.iam("SimulatePrincipalPolicy", &[ann]).await.refusal(),
+        (400, "ValidationError".into())
+    );
+    let foreign = [("PolicySourceArn", "arn:aws:iam::999999999999:user/ann"), ask[1]];
+    assert_eq!(
+        running.iam("SimulatePrincipalPolicy", &foreign).await.refusal(),
+        (403, "AccessDenied".into())
+    );
+    let wrong = [ann, ask[1], ask[4], ("ContextEntries.member.1.ContextKeyValues.member.1", "x")];
+    assert_eq!(
+        running.iam("SimulatePrincipalPolicy", &wrong).await.refusal(),
+        (400, "ValidationError".into())
+    );
+}
+
+#[tokio::test]
+async fn a_user_is_in_no_group_and_has_no_managed_policy() {
+    let running = start().await;
+    let admin = [("UserName", "admin")];
+    assert!(running.iam("ListGroupsForUser", &admin).await.body.contains("<Groups></Groups>"));
+    let attached = running.iam("ListAttachedUserPolicies", &admin).await;
+    assert!(attached.body.contains("<AttachedPolicies></AttachedPolicies>"));
+    let unknown = running.iam("ListGroupsForUser", &[("UserName", "eve")]).await;
+    assert_eq!(unknown.refusal(), (404, "NoSuchEntity".into()));
+}

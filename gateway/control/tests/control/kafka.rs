@@ -217,3 +217,14 @@ async fn a_policy_can_allow_by_arn_and_by_tag() {
     let delete = Draft::json("kafka", "DELETE", &format!("/v1/clusters/{}", escape(&a)), "");
     assert_eq!(running.call(&ann, &delete).await.status, 403, "one action does not imply another");
 }
+
+#[tokio::test]
+async fn there_is_never_an_operation_under_way() {
+    let running = start().await;
+    let arn = created(&running, "orders").await;
+    let listed = running.kafka("GET", &format!("/api/v2/clusters/{}/operations", escape(&arn)), "").await;
+    assert_eq!(listed.body, r#"{"clusterOperationInfoList":[]}"#);
+    let operation = escape("arn:aws:kafka:eu-west-1:123456789012:cluster-operation/orders/u/o");
+    let described = running.kafka("GET", &format!("/api/v2/operations/{operation}"), "").await;
+    assert_eq!(described.refusal(), (404, "NotFoundException".into()));
+}

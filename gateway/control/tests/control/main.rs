@@ -4,5 +4,6 @@ mod iam;
 mod kafka;
 mod native;
 mod signing;
+mod sockets;
 mod sts;
 mod support;

@@ -120,11 +120,16 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
 
 /// Why a plaintext server does not serve this address.
 pub(crate) async fn serve_on(address: &str) -> String {
-    let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
-    let components = components(&store, &Arc::default(), &Arc::default(), &Arc::default()).await;
+    let components = fresh_components().await;
     let server = ControlServer::new(ControlConfig::new("eu-west-1", 64), components, None).expect("valid");
     let listener = TcpListener::bind(address).await.expect("a free port");
     server.serve(listener, std::future::pending()).await.expect_err("refused").to_string()
+}
+
+/// Components on an empty store.
+pub(crate) async fn fresh_components() -> Components {
+    let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+    components(&store, &Arc::default(), &Arc::default(), &Arc::default()).await
 }
 
 fn master_key() -> MasterKey {

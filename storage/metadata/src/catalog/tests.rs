@@ -127,3 +127,17 @@ async fn a_cluster_nobody_asked_for_is_unloaded_and_loads_again() {
     assert!(catalog.known.loaded.get(&cluster).is_none());
     assert!(catalog.view(cluster).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_dropped_catalog_gives_its_store_back_at_once() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("metadata.redb");
+    for _ in 0..3 {
+        let store: SharedStore = Arc::new(EmbeddedStore::open(&path).expect("nobody else has it open"));
+        let bits = store.revision().await.expect("readable").get();
+        let (created, _) =
+            clusters::create(&*store, cluster(bits, &format!("c{bits}")), None).await.expect("created");
+        let catalog = Catalog::start(store).await.expect("started");
+        catalog.view(created.id).await.expect("loaded");
+    }
+}

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{Compare, MetadataStore, Outcome, SharedStore, Transaction, Write};
 
+pub(crate) mod model;
 pub(crate) mod transactions;
 pub(crate) mod watches;
 
