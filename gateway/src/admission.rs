@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use dashmap::DashMap;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -17,6 +17,8 @@ use crate::metrics::TurnedAway;
 
 /// A burst is this many seconds' worth of connections.
 const BURST_SECONDS: u32 = 10;
+/// One name and source have at most one in so many of the handshakes under way.
+const HANDSHAKE_LANE_PART: u32 = 4;
 
 /// Admits connections.
 pub(crate) struct Admission {
@@ -25,6 +27,16 @@ pub(crate) struct Admission {
     sources: Arc<DashMap<IpAddr, u32>>,
     per_source_max: u32,
     handshakes: Arc<Semaphore>,
+    /// The part of one name and source in the queue for handshakes.
+    handshake_lanes: DashMap<(Option<String>, IpAddr), Weak<Semaphore>>,
+    handshakes_per_lane: usize,
+}
+
+/// A turn at the key work of a TLS handshake.
+#[derive(Debug)]
+pub(crate) struct HandshakeTurn {
+    _lane: OwnedSemaphorePermit,
+    _turn: OwnedSemaphorePermit,
 }
 
 /// A connection that was admitted and has not authenticated. Dropping it makes room for the next.
@@ -47,6 +59,8 @@ impl Admission {
             sources: Arc::default(),
             per_source_max: config.unauthenticated_connections_per_source_max,
             handshakes: Arc::new(Semaphore::new(config.handshakes_concurrent_max as usize)),
+            handshake_lanes: DashMap::new(),
+            handshakes_per_lane: (config.handshakes_concurrent_max / HANDSHAKE_LANE_PART).max(1) as usize,
         }
     }
 
@@ -65,16 +79,30 @@ impl Admission {
         Ok(Admitted { _permit: permit, source, sources: Arc::clone(&self.sources) })
     }
 
-    /// Waits for a turn at the key work of a TLS handshake.
-    pub(crate) async fn handshake_turn(&self) -> OwnedSemaphorePermit {
-        let turn = Arc::clone(&self.handshakes).acquire_owned().await;
-        turn.expect("the semaphore of handshakes is never closed")
+    /// Waits for a turn at the key work of a TLS handshake. One name and source have only a part of the turns, held or
+    /// waited for, so that whoever floods one of them is not in everybody's way.
+    pub(crate) async fn handshake_turn(&self, sni: Option<&str>, source: IpAddr) -> HandshakeTurn {
+        const OPEN: &str = "the semaphores of handshakes are never closed";
+        let lane = Arc::clone(&self.handshake_lane(sni, source)).acquire_owned().await.expect(OPEN);
+        let turn = Arc::clone(&self.handshakes).acquire_owned().await.expect(OPEN);
+        HandshakeTurn { _lane: lane, _turn: turn }
+    }
+
+    fn handshake_lane(&self, sni: Option<&str>, source: IpAddr) -> Arc<Semaphore> {
+        let key = (sni.map(str::to_owned), source.to_canonical());
+        let mut entry = self.handshake_lanes.entry(key).or_default();
+        entry.upgrade().unwrap_or_else(|| {
+            let lane = Arc::new(Semaphore::new(self.handshakes_per_lane));
+            *entry = Arc::downgrade(&lane);
+            lane
+        })
     }
 
     /// Forgets sources that have been quiet.
     pub(crate) fn forget_quiet(&self) {
         self.rate.retain_recent();
         self.rate.shrink_to_fit();
+        self.handshake_lanes.retain(|_, lane| lane.strong_count() > 0);
     }
 }
 
@@ -129,6 +157,17 @@ mod tests {
         }
         assert_eq!(admission.admit(source(1)).err(), Some(TurnedAway::SourceRate));
         assert!(admission.admit(source(2)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_flood_of_one_name_and_source_leaves_turns_for_others() {
+        let admission =
+            Admission::new(&GatewayConfig { handshakes_concurrent_max: 4, ..GatewayConfig::default() });
+        let _held = admission.handshake_turn(Some("b"), source(1)).await;
+        let mut flood = Box::pin(admission.handshake_turn(Some("b"), source(1)));
+        assert!(futures_util::poll!(&mut flood).is_pending(), "its part is taken");
+        drop(admission.handshake_turn(Some("a"), source(1)).await);
+        drop(admission.handshake_turn(Some("b"), source(2)).await);
     }
 
     #[test]

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 use headgate_iam::policy::IDENTITY_POLICY_CHARACTERS_MAX;
 use headgate_iam::{
-    AccessRequest, ClusterArns, Effect, KafkaAction, Policy, PolicyKind, PolicySources, Principal, RequestContext, UnixTime,
-    deny_could_match, evaluate,
+    AccessRequest, ClusterArns, Effect, KafkaAction, Policy, PolicyKind, PolicySources, Principal,
+    RequestContext, UnixTime, deny_could_match, evaluate,
 };
 use headgate_metadata::id::{AccountId, Revision};
 use headgate_metadata::principals::{CachedUser, Principals};
@@ -94,7 +94,7 @@ impl Authorizer {
         action: KafkaAction,
         resource: String,
     ) -> Effect {
-        let Some((user, policies)) = self.policies(identity) else {
+        let Some(user) = self.principals.user(identity.account, &identity.user) else {
             return Effect::ImplicitDeny;
         };
         let mut key = DecisionKey {
@@ -112,6 +112,9 @@ impl Authorizer {
         if let Some(effect) = self.decisions.get(&key) {
             return effect;
         }
+        let Some(policies) = self.policies(&user) else {
+            return Effect::ImplicitDeny;
+        };
         let tags = tag_list(subject.tags);
         let context = self.context(identity, &tags);
         let sources = PolicySources { identity: &policies, resource: None };
@@ -137,7 +140,8 @@ impl Authorizer {
         if self.decide(identity, subject, KafkaAction::WriteData, subject.arns.topic("*")) != Effect::Allow {
             return on_cluster;
         }
-        let Some((_, policies)) = self.policies(identity) else {
+        let user = self.principals.user(identity.account, &identity.user);
+        let Some(policies) = user.and_then(|user| self.policies(&user)) else {
             return Effect::ImplicitDeny;
         };
         let tags = tag_list(subject.tags);
@@ -173,12 +177,10 @@ impl Authorizer {
         context
     }
 
-    /// The principal's user and its compiled policies; `None` if the user is gone or a policy does not parse.
-    fn policies(&self, identity: &Identity) -> Option<(CachedUser, Arc<[Arc<Policy>]>)> {
-        let user = self.principals.user(identity.account, &identity.user)?;
-        let key = (identity.account, identity.user.clone(), user.policy_version);
-        let compiled = self.compiled.get_with(key, || compile(&user))?;
-        Some((user, compiled))
+    /// The user's compiled policies; `None` if one does not parse.
+    fn policies(&self, user: &CachedUser) -> Compiled {
+        let key = (user.user.account, user.user.name.clone(), user.policy_version);
+        self.compiled.get_with(key, || compile(user))
     }
 }
 

@@ -139,7 +139,12 @@ mod tests {
     use super::*;
 
     fn budget() -> InflightBudget {
-        InflightBudget::new(BudgetSizes { shared: 100, cluster_cap: 60, cluster_guarantee: 10, strangers: 20 })
+        InflightBudget::new(BudgetSizes {
+            shared: 100,
+            cluster_cap: 60,
+            cluster_guarantee: 10,
+            strangers: 20,
+        })
     }
 
     fn cluster(bits: u64) -> ClusterId {

@@ -133,7 +133,10 @@ impl GatewayConfig {
         let (request, per_cluster, all) =
             (self.request_bytes_max, self.inflight_bytes_per_cluster_max, self.inflight_bytes_max);
         if request > per_cluster || self.fetch_bytes_max > per_cluster {
-            return Err(ConfigInvalid::RequestBeyondBudget { request: request.max(self.fetch_bytes_max), per_cluster });
+            return Err(ConfigInvalid::RequestBeyondBudget {
+                request: request.max(self.fetch_bytes_max),
+                per_cluster,
+            });
         }
         if per_cluster > all {
             return Err(ConfigInvalid::ClusterBeyondBudget { per_cluster, all });

@@ -53,15 +53,14 @@ pub(crate) fn of_refusal(refusal: Refusal) -> i16 {
 /// The code of an append that was not acknowledged.
 pub(crate) fn of_append(error: AppendError) -> i16 {
     match error {
-        AppendError::NotOwner => Wire::NotLeaderOrFollower,
+        // The second is retriable for every client, and refreshing metadata gives the owner time.
+        AppendError::NotOwner | AppendError::Refused => Wire::NotLeaderOrFollower,
         AppendError::Removed => Wire::UnknownTopicOrPartition,
         AppendError::ProducerFenced => Wire::InvalidProducerEpoch,
         AppendError::OutOfOrderSequence => Wire::OutOfOrderSequenceNumber,
         AppendError::UnknownProducer => Wire::UnknownProducerId,
         AppendError::OldDuplicate => Wire::DuplicateSequenceNumber,
         AppendError::Unconfirmed => Wire::RequestTimedOut,
-        // Retriable for every client, and refreshing metadata gives the owner time.
-        AppendError::Refused => Wire::NotLeaderOrFollower,
     }
     .code()
 }
@@ -72,7 +71,9 @@ pub(crate) fn of_defect(defect: BatchDefect) -> i16 {
         BatchDefect::Length | BatchDefect::Checksum => Wire::CorruptMessage,
         BatchDefect::Magic(_) => Wire::UnsupportedForMessageFormat,
         BatchDefect::Codec(_) => Wire::UnsupportedCompressionType,
-        BatchDefect::Count | BatchDefect::Control | BatchDefect::Producer | BatchDefect::Several => Wire::InvalidRecord,
+        BatchDefect::Count | BatchDefect::Control | BatchDefect::Producer | BatchDefect::Several => {
+            Wire::InvalidRecord
+        }
     }
     .code()
 }

@@ -1,7 +1,7 @@
 //! A gateway: built from parts, opened on listeners, drained.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::shared::{GatewayParts, Phase, Shared};
 use crate::usage;
 
 /// How often sources that have been quiet are forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(60);
+const FORGET_EVERY: Duration = Duration::from_mins(1);
 
 /// A running gateway. Dropping it ends all connections at once; [`Gateway::drain`] ends them in order.
 pub struct Gateway {
@@ -33,7 +33,11 @@ pub struct Gateway {
 impl Gateway {
     /// Builds a gateway and starts what runs beside its connections. Must be called in a tokio runtime. Its metrics are
     /// added to `registry`.
-    pub fn new(config: GatewayConfig, parts: GatewayParts, registry: &mut Registry) -> Result<Self, ConfigInvalid> {
+    pub fn new(
+        config: GatewayConfig,
+        parts: GatewayParts,
+        registry: &mut Registry,
+    ) -> Result<Self, ConfigInvalid> {
         config.validate()?;
         let admission = Arc::new(Admission::new(&config));
         let shared = Arc::new(Shared::new(parts, config, GatewayMetrics::registered(registry)));
@@ -75,7 +79,11 @@ impl Gateway {
         }
     }
 
-    fn open_cluster_ports(&self, template: &ListenerSpec, open: &mut HashMap<ClusterId, watch::Sender<bool>>) {
+    fn open_cluster_ports(
+        &self,
+        template: &ListenerSpec,
+        open: &mut HashMap<ClusterId, watch::Sender<bool>>,
+    ) {
         let clusters = self.shared.parts.catalog.clusters();
         let wanted: HashMap<ClusterId, u16> = clusters
             .iter()
@@ -95,7 +103,7 @@ impl Gateway {
             }
             let mut spec = template.clone();
             (spec.bound_cluster, spec.default_cluster, spec.advertised_port) = (Some(cluster), None, port);
-            let with_port = |address: &SocketAddr| SocketAddr::new(IpAddr::from(address.ip()), port);
+            let with_port = |address: &SocketAddr| SocketAddr::new(address.ip(), port);
             spec.addresses = template.addresses.iter().map(with_port).collect();
             let (close, closed) = watch::channel(false);
             match self.open(spec, closed) {
@@ -110,7 +118,8 @@ impl Gateway {
     pub async fn drain(&self) {
         let deadline = Instant::now() + self.shared.config.drain_max();
         self.shared.phase.send_replace(Phase::Draining(deadline));
-        let mut tasks = std::mem::take(&mut *self.tasks.lock().expect("nobody panics while holding the tasks"));
+        let mut tasks =
+            std::mem::take(&mut *self.tasks.lock().expect("nobody panics while holding the tasks"));
         while tasks.join_next().await.is_some() {}
         self.background.lock().expect("nobody panics while holding the tasks").abort_all();
         self.shared.sent.report(&*self.shared.parts.storage, self.shared.parts.incarnation).await;

@@ -10,6 +10,7 @@
 mod admission;
 mod api;
 mod authorize;
+mod authorized_operations;
 mod budget;
 mod clock;
 mod config;

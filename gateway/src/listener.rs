@@ -17,6 +17,7 @@ use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
+use tracing::Instrument;
 
 use crate::admission::{Admission, Admitted};
 use crate::authorize::{Identity, Source};
@@ -122,8 +123,14 @@ impl BoundListener {
     }
 
     /// Accepts until the process drains or `close` says so, then waits for the connections to end.
-    pub(crate) async fn run(self, shared: Arc<Shared>, admission: Arc<Admission>, close: watch::Receiver<bool>) {
-        let advertised_port = if self.spec.advertised_port == 0 { self.port } else { self.spec.advertised_port };
+    pub(crate) async fn run(
+        self,
+        shared: Arc<Shared>,
+        admission: Arc<Admission>,
+        close: watch::Receiver<bool>,
+    ) {
+        let advertised_port =
+            if self.spec.advertised_port == 0 { self.port } else { self.spec.advertised_port };
         let broker = ListedBroker {
             id: BrokerId::new(1),
             host: self.spec.advertised_host.as_str().into(),
@@ -237,7 +244,7 @@ async fn serve_iam(
 ) {
     let counted = door.shared.metrics.connection(ConnectionState::Unauthenticated);
     let limit = door.shared.config.authentication_max();
-    let (stream, sni) = match timeout(limit, shake_hands(stream, &door, config)).await {
+    let (stream, sni) = match timeout(limit, shake_hands(stream, source, &door, config)).await {
         Ok(Ok(shaken)) => shaken,
         Ok(Err(error)) => return tracing::debug!(%source, %error, "TLS handshake failed"),
         Err(_) => return tracing::debug!(%source, "TLS handshake not finished in time"),
@@ -259,16 +266,23 @@ async fn serve_iam(
 /// The ClientHello is read first; the key work waits its turn.
 async fn shake_hands(
     stream: TcpStream,
+    source: SocketAddr,
     door: &Door,
     config: Arc<ServerConfig>,
 ) -> io::Result<(TlsStream<TcpStream>, Option<String>)> {
     let hello = LazyConfigAcceptor::new(Acceptor::default(), stream).await?;
     let sni = hello.client_hello().server_name().map(str::to_owned);
-    let _turn = door.admission.handshake_turn().await;
+    let _turn = door.admission.handshake_turn(sni.as_deref(), source.ip()).await;
     Ok((hello.into_stream(config).await?, sni))
 }
 
-async fn serve_plaintext(stream: TcpStream, source: SocketAddr, door: Arc<Door>, account: AccountId, user: String) {
+async fn serve_plaintext(
+    stream: TcpStream,
+    source: SocketAddr,
+    door: Arc<Door>,
+    account: AccountId,
+    user: String,
+) {
     let parts = &door.shared.parts;
     let cluster = door.spec.bound_cluster.and_then(|cluster| parts.catalog.cluster(cluster));
     let principal = parts.principals.user(account, &user).and_then(|cached| principal_of(&cached.user));
@@ -283,7 +297,12 @@ async fn serve_plaintext(stream: TcpStream, source: SocketAddr, door: Arc<Door>,
         temporary: false,
         account,
         user,
-        source: Source { address: source.ip().to_canonical(), secure: false, user_agent: None, token_issued_at: None },
+        source: Source {
+            address: source.ip().to_canonical(),
+            secure: false,
+            user_agent: None,
+            token_issued_at: None,
+        },
     };
     let session = Session::new(Arc::clone(&door.shared), &cluster, door.broker.clone(), source, identity);
     let dialled = Dialled { bound: door.spec.bound_cluster, ..Dialled::default() };
@@ -297,5 +316,6 @@ async fn serve_plaintext(stream: TcpStream, source: SocketAddr, door: Arc<Door>,
 
 async fn serve<S: ByteStream>(authenticated: Authenticated<S>, shared: &Shared) {
     let _counted = shared.metrics.connection(ConnectionState::Authenticated);
-    Box::pin(authenticated.serve()).await;
+    let span = authenticated.span();
+    Box::pin(authenticated.serve().instrument(span)).await;
 }

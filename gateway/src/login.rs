@@ -154,11 +154,15 @@ fn find_cluster(
         NoCluster::Contradiction { host } => Refusal::Rejected(LoginRejected::HostOfAnotherCluster { host }),
         NoCluster::Unnamed => {
             let suffix = &shared.parts.names.suffix;
-            Refusal::NoCluster(format!("no cluster is named; use a bootstrap string such as boot-<cluster>.{suffix}"))
+            Refusal::NoCluster(format!(
+                "no cluster is named; use a bootstrap string such as boot-<cluster>.{suffix}"
+            ))
         }
     })?;
     let record = shared.parts.catalog.cluster(id).filter(|record| record.state == ClusterState::Active);
-    record.ok_or_else(|| Refusal::NoCluster(format!("there is no cluster {}", shared.parts.names.bootstrap(id))))
+    record.ok_or_else(|| {
+        Refusal::NoCluster(format!("there is no cluster {}", shared.parts.names.bootstrap(id)))
+    })
 }
 
 /// The secret and whose it is: from the session token where one came, else from the stored key.
@@ -194,7 +198,8 @@ pub(crate) fn principal_of(user: &headgate_metadata::record::UserRecord) -> Opti
 
 /// The ARNs of a cluster.
 pub(crate) fn arns_of(cluster: &ClusterRecord, region: &str) -> ClusterArns {
-    let account = AccountId::parse(&cluster.account.to_string()).expect("an account id displays as twelve digits");
+    let account =
+        AccountId::parse(&cluster.account.to_string()).expect("an account id displays as twelve digits");
     ClusterArns::new("aws", region, &account, &cluster.name, &cluster.arn_uuid)
 }
 

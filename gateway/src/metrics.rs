@@ -82,7 +82,11 @@ impl GatewayMetrics {
         registry.register("denials", "Requests or parts of them denied by policy", metrics.denials.clone());
         registry.register("connections", "Open connections", metrics.connections.clone());
         registry.register("connections_refused", "Connections turned away", metrics.refused.clone());
-        registry.register("inflight_bytes", "Requests and responses in flight", metrics.inflight_bytes.clone());
+        registry.register(
+            "inflight_bytes",
+            "Requests and responses in flight",
+            metrics.inflight_bytes.clone(),
+        );
         metrics
     }
 
@@ -135,5 +139,35 @@ pub(crate) struct OpenConnection(Gauge);
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.0.dec();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    #[test]
+    fn the_table_above_names_every_metric() {
+        let mut registry = Registry::default();
+        let metrics = GatewayMetrics::registered(&mut registry);
+        metrics.observe_request("Fetch");
+        metrics.observe_login(Mechanism::AwsMskIam, AuditResult::Denied);
+        metrics.observe_denial(KafkaAction::ReadData);
+        metrics.observe_turned_away(TurnedAway::Source);
+        let _open = metrics.connection(ConnectionState::Authenticated);
+        metrics.set_inflight_bytes(7);
+        let mut shown = String::new();
+        encode(&mut shown, &registry).expect("text is written to memory");
+        let sample = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
+        let mut shown: Vec<String> =
+            shown.lines().filter(|line| !line.starts_with('#')).map(sample).collect();
+        let rows = include_str!("metrics.rs").lines().filter_map(|line| line.strip_prefix("//! | `"));
+        let mut named: Vec<String> =
+            rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect();
+        shown.sort();
+        named.sort();
+        assert_eq!(shown, named);
     }
 }

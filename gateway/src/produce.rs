@@ -105,7 +105,12 @@ pub(crate) fn accept(
     Ok(Accepted { partition, batch })
 }
 
-fn check_batch(version: i16, rules: &ProduceRules, bytes: &Bytes, now_ms: i64) -> Result<RecordBatch, BatchRefused> {
+fn check_batch(
+    version: i16,
+    rules: &ProduceRules,
+    bytes: &Bytes,
+    now_ms: i64,
+) -> Result<RecordBatch, BatchRefused> {
     if bytes.len() as u64 > rules.batch_bytes_max {
         let (size, max) = (bytes.len(), rules.batch_bytes_max);
         let text = format!("The record batch size is {size} bytes, which exceeds max.message.bytes of {max}");
@@ -116,12 +121,18 @@ fn check_batch(version: i16, rules: &ProduceRules, bytes: &Bytes, now_ms: i64) -
         return Err(BatchDefect::Control.into());
     }
     if batch.is_transactional() {
-        return Err(BatchRefused::new(Refusal::InvalidRequest, "transactions are not served by this cluster yet"));
+        return Err(BatchRefused::new(
+            Refusal::InvalidRequest,
+            "transactions are not served by this cluster yet",
+        ));
     }
     match batch.compression() {
         // The compressed ones are opened only where the server must look inside anyway.
         Compression::None if !record_walk::records_are_sound(batch.records(), batch.record_count()) => {
-            return Err(BatchRefused::new(Refusal::InvalidRecord, "a record's fields disagree with its length or order"));
+            return Err(BatchRefused::new(
+                Refusal::InvalidRecord,
+                "a record's fields disagree with its length or order",
+            ));
         }
         Compression::Zstd if version < ZSTD_FROM => return Err(BatchDefect::Codec(4).into()),
         _ => {}
@@ -138,7 +149,9 @@ fn check_timestamps(rules: &ProduceRules, batch: &RecordBatch, now_ms: i64) -> R
         let off = timestamp.abs_diff(now_ms);
         if timestamp != NO_TIMESTAMP && off > rules.timestamp_difference_ms_max.unsigned_abs() {
             let max = rules.timestamp_difference_ms_max;
-            let text = format!("Timestamp {timestamp} is {off} ms from the server's time, more than {max} ms allowed");
+            let text = format!(
+                "Timestamp {timestamp} is {off} ms from the server's time, more than {max} ms allowed"
+            );
             return Err(BatchRefused::new(Refusal::InvalidTimestamp, text));
         }
     }

@@ -44,7 +44,11 @@ pub(crate) struct Handshake {
 }
 
 /// Answers a handshake. `first` is the mechanism of a connection that authenticates again.
-pub(crate) fn handshake(call: &Call, body: WalkedBody, first: Option<Mechanism>) -> Result<Handshake, Malformed> {
+pub(crate) fn handshake(
+    call: &Call,
+    body: WalkedBody,
+    first: Option<Mechanism>,
+) -> Result<Handshake, Malformed> {
     let request: SaslHandshakeRequest = decode(body)?;
     let wanted = Mechanism::from_name(&request.mechanism);
     let code = match wanted {
@@ -107,7 +111,9 @@ pub(crate) fn raw_accepted(message: &str) -> Response {
 /// Kafka's text for a re-authentication under another mechanism.
 pub(crate) fn changed_mechanism(wanted: Mechanism, first: Mechanism) -> String {
     let (wanted, first) = (wanted.name(), first.name());
-    format!("SASL mechanism '{wanted}' requested by client is not supported for re-authentication of mechanism '{first}'")
+    format!(
+        "SASL mechanism '{wanted}' requested by client is not supported for re-authentication of mechanism '{first}'"
+    )
 }
 
 /// Kafka's text for a re-authentication as another principal.

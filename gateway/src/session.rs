@@ -9,7 +9,7 @@ use headgate_iam::{ClusterArns, Effect, KafkaAction};
 use headgate_metadata::audit::AuditResult;
 use headgate_metadata::catalog::{CatalogError, ClusterView};
 use headgate_metadata::id::{BrokerId, ClusterId, Revision, TopicId};
-use headgate_metadata::record::{ClusterRecord, TopicRecord};
+use headgate_metadata::record::{ClusterRecord, ClusterState, TopicRecord};
 use headgate_storage_client::Caller;
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ pub(crate) struct Session {
     pub(crate) brokers: Vec<ListedBroker>,
     pub(crate) source: SocketAddr,
     pub(crate) lane: Lane,
-    pub(crate) fetch_session: FetchSessionSlot,
+    pub(crate) remembered_fetch: FetchSessionSlot,
     identity: RwLock<Arc<Identity>>,
     departure: Departure,
 }
@@ -63,14 +63,14 @@ impl Session {
     ) -> Self {
         let arns = arns_of(cluster, &shared.parts.region);
         let lane = shared.budget.cluster(cluster.id);
-        let fetch_session = Mutex::default();
+        let remembered_fetch = Mutex::default();
         Self {
             cluster: cluster.id,
             arns,
             brokers: vec![broker],
             source,
             lane,
-            fetch_session,
+            remembered_fetch,
             identity: RwLock::new(Arc::new(identity)),
             departure: Departure::default(),
             shared,
@@ -124,24 +124,28 @@ impl Session {
 
     /// The cluster and its topics, as this gateway has seen them.
     pub(crate) async fn view(&self) -> Result<Arc<ClusterView>, Refusal> {
-        self.shared.parts.catalog.view(self.cluster).await.map_err(|error| self.no_view(&error))
+        self.seen(self.shared.parts.catalog.view(self.cluster).await)
     }
 
     /// The same, once it contains everything committed before this call. Asked before answering that something is unknown.
     pub(crate) async fn fresh_view(&self) -> Result<Arc<ClusterView>, Refusal> {
-        self.shared.parts.catalog.refresh(self.cluster).await.map_err(|error| self.no_view(&error))
+        self.seen(self.shared.parts.catalog.refresh(self.cluster).await)
     }
 
     /// The same, once it contains an own change.
     pub(crate) async fn view_at(&self, revision: Revision) -> Result<Arc<ClusterView>, Refusal> {
-        self.shared.parts.catalog.catch_up(self.cluster, revision).await.map_err(|error| self.no_view(&error))
+        self.seen(self.shared.parts.catalog.catch_up(self.cluster, revision).await)
     }
 
-    fn no_view(&self, error: &CatalogError) -> Refusal {
-        tracing::warn!(cluster = %self.cluster, %error, "cluster not seen");
-        match error {
-            CatalogError::ClusterUnknown(_) => Refusal::UnknownTopic,
-            CatalogError::Store(_) => Refusal::MetadataUnavailable,
+    /// A cluster that is being deleted refuses everything, as one that is gone.
+    fn seen(&self, view: Result<Arc<ClusterView>, CatalogError>) -> Result<Arc<ClusterView>, Refusal> {
+        match view {
+            Ok(view) if view.cluster.state == ClusterState::Active => Ok(view),
+            Ok(_) | Err(CatalogError::ClusterUnknown(_)) => Err(Refusal::UnknownTopic),
+            Err(CatalogError::Store(error)) => {
+                tracing::warn!(cluster = %self.cluster, %error, "cluster not seen");
+                Err(Refusal::MetadataUnavailable)
+            }
         }
     }
 
@@ -165,7 +169,11 @@ impl Session {
         self.fresh_unless(view, unknown == 0).await
     }
 
-    async fn fresh_unless(&self, view: Arc<ClusterView>, complete: bool) -> Result<Arc<ClusterView>, Refusal> {
+    async fn fresh_unless(
+        &self,
+        view: Arc<ClusterView>,
+        complete: bool,
+    ) -> Result<Arc<ClusterView>, Refusal> {
         if complete { Ok(view) } else { self.fresh_view().await }
     }
 

@@ -104,7 +104,8 @@ impl Shared {
     /// A random UUID-like text, as answers to logins carry it.
     pub(crate) fn random_uuid(&self) -> uuid::Uuid {
         let high = u128::from(self.parts.random.bits()) << 64;
-        uuid::Builder::from_random_bytes((high | u128::from(self.parts.random.bits())).to_be_bytes()).into_uuid()
+        uuid::Builder::from_random_bytes((high | u128::from(self.parts.random.bits())).to_be_bytes())
+            .into_uuid()
     }
 
     /// Milliseconds since the epoch.

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::sync::{Arc, RwLock};
 
-use tokio_rustls::rustls::{Error, ServerConfig};
 use tokio_rustls::rustls::crypto::CryptoProvider;
 use tokio_rustls::rustls::server::{ClientHello, ResolvesServerCert};
 use tokio_rustls::rustls::sign::CertifiedKey;
+use tokio_rustls::rustls::{Error, ServerConfig};
 
 /// The certificate that new connections get. One wildcard certificate covers a cell, so every name gets the same.
 pub struct CertificateSlot(RwLock<Arc<CertifiedKey>>);

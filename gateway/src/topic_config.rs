@@ -28,8 +28,14 @@ pub(crate) enum Settable {
 pub(crate) enum ConfigKind {
     Boolean,
     Text,
-    Int { min: i64, max: i64 },
-    Long { min: i64, max: i64 },
+    Int {
+        min: i64,
+        max: i64,
+    },
+    Long {
+        min: i64,
+        max: i64,
+    },
     /// One of these words.
     Word(&'static [&'static str]),
     /// A list of some of these words.
@@ -74,18 +80,25 @@ pub(crate) static CONFIG_KEYS: &[ConfigKey] = &[
     key(MAX_MESSAGE_BYTES, "1048588", ConfigKind::Int { min: 0, max: MESSAGE_BYTES_LIMIT }, Settable::Always)
         .documented("The largest record batch accepted, in bytes. At most 8 MiB."),
     key("message.format.version", "2.8-IV2", ConfigKind::Text, Settable::Never).chosen(),
-    key(TIMESTAMP_DIFFERENCE, "9223372036854775807", ConfigKind::Long { min: 0, max: i64::MAX }, Settable::Always)
-        .documented("How far a record's timestamp may be from the server's time, in ms."),
+    key(
+        TIMESTAMP_DIFFERENCE,
+        "9223372036854775807",
+        ConfigKind::Long { min: 0, max: i64::MAX },
+        Settable::Always,
+    )
+    .documented("How far a record's timestamp may be from the server's time, in ms."),
     key(TIMESTAMP_TYPE, CREATE_TIME, ConfigKind::Word(&[CREATE_TIME, LOG_APPEND_TIME]), Settable::Always)
         .documented("Whether records carry the producer's time or the server's."),
-    key("min.insync.replicas", "2", ConfigKind::Int { min: 1, max: i32::MAX as i64 }, Settable::Never).chosen(),
+    key("min.insync.replicas", "2", ConfigKind::Int { min: 1, max: i32::MAX as i64 }, Settable::Never)
+        .chosen(),
     key("retention.bytes", "268435456000", ConfigKind::Long { min: -1, max: i64::MAX }, Settable::Always)
         .chosen()
         .documented("How many bytes a partition keeps; -1 for no limit."),
     key("retention.ms", "604800000", ConfigKind::Long { min: -1, max: i64::MAX }, Settable::Always)
         .chosen()
         .documented("How long records are kept, in ms; -1 for ever."),
-    key("segment.bytes", "134217728", ConfigKind::Int { min: 14, max: i32::MAX as i64 }, Settable::Never).chosen(),
+    key("segment.bytes", "134217728", ConfigKind::Int { min: 14, max: i32::MAX as i64 }, Settable::Never)
+        .chosen(),
     key("unclean.leader.election.enable", "false", ConfigKind::Boolean, Settable::Never).chosen(),
 ];
 
@@ -93,9 +106,11 @@ pub(crate) static CONFIG_KEYS: &[ConfigKey] = &[
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ConfigRefused {
     /// Kafka has none of that name, or it is not offered.
-    #[error("Topic config {0} cannot be set on this cluster; settable are cleanup.policy (at creation), compression.type, \
+    #[error(
+        "Topic config {0} cannot be set on this cluster; settable are cleanup.policy (at creation), compression.type, \
              max.message.bytes, message.timestamp.difference.max.ms, message.timestamp.type, retention.bytes and \
-             retention.ms")]
+             retention.ms"
+    )]
     NotSettable(String),
     /// Only at creation.
     #[error("Topic config {0} can only be set when the topic is created")]
@@ -202,7 +217,10 @@ pub(crate) fn shown<'t>(configs: &'t BTreeMap<String, String>, key: &'static Con
 }
 
 /// All values a config has, the one in force first.
-pub(crate) fn values<'t>(configs: &'t BTreeMap<String, String>, key: &'static ConfigKey) -> Vec<(&'t str, i8)> {
+pub(crate) fn values<'t>(
+    configs: &'t BTreeMap<String, String>,
+    key: &'static ConfigKey,
+) -> Vec<(&'t str, i8)> {
     let inherited = if key.chosen { SOURCE_CLUSTER } else { SOURCE_DEFAULT };
     let set = configs.get(key.name).map(|value| (value.as_str(), SOURCE_TOPIC));
     set.into_iter().chain([(key.default, inherited)]).collect()
@@ -269,9 +287,16 @@ mod tests {
             "Invalid value 8388609 for configuration max.message.bytes: Value must be between 0 and 8388608"
         );
         assert_eq!(check("retention.ms", "-1", Moment::Later), Ok(()));
-        for (name, value) in [("retention.ms", "-2"), ("retention.bytes", "x"), ("cleanup.policy", ""), ("compression.type", "zip")]
-        {
-            assert!(matches!(check(name, value, Moment::Creation), Err(ConfigRefused::Value { .. })), "{name}={value}");
+        for (name, value) in [
+            ("retention.ms", "-2"),
+            ("retention.bytes", "x"),
+            ("cleanup.policy", ""),
+            ("compression.type", "zip"),
+        ] {
+            assert!(
+                matches!(check(name, value, Moment::Creation), Err(ConfigRefused::Value { .. })),
+                "{name}={value}"
+            );
         }
     }
 
@@ -294,7 +319,11 @@ mod tests {
     fn the_produce_path_reads_what_was_set() {
         assert_eq!(
             ProduceRules::of(&BTreeMap::new()),
-            ProduceRules { batch_bytes_max: 1_048_588, log_append_time: false, timestamp_difference_ms_max: i64::MAX }
+            ProduceRules {
+                batch_bytes_max: 1_048_588,
+                log_append_time: false,
+                timestamp_difference_ms_max: i64::MAX
+            }
         );
         let set = [("max.message.bytes", "100"), ("message.timestamp.type", "LogAppendTime")];
         let set: BTreeMap<_, _> = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();

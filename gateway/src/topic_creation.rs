@@ -39,7 +39,9 @@ impl TopicRefused {
 /// Whether Kafka allows the name.
 pub(crate) fn name_is_valid(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
-    (1..=NAME_CHARACTERS_MAX).contains(&name.len()) && !matches!(name, "." | "..") && name.bytes().all(allowed)
+    (1..=NAME_CHARACTERS_MAX).contains(&name.len())
+        && !matches!(name, "." | "..")
+        && name.bytes().all(allowed)
 }
 
 /// Checks everything that can be told without making the topic.
@@ -59,7 +61,10 @@ pub(crate) fn check(session: &Session, view: &ClusterView, topic: &NewTopic) -> 
         return Err(TopicRefused::new(Refusal::InvalidTopicName, text));
     }
     if topic.partitions == 0 {
-        return Err(TopicRefused::new(Refusal::InvalidPartitions, "Number of partitions must be larger than 0."));
+        return Err(TopicRefused::new(
+            Refusal::InvalidPartitions,
+            "Number of partitions must be larger than 0.",
+        ));
     }
     let max = session.shared.config.topic_partitions_max;
     if topic.partitions > max {
@@ -102,7 +107,8 @@ pub(crate) async fn create(session: &Session, topic: NewTopic) -> Result<Arc<Top
 /// A topic is spread over all slots its cluster has at its creation.
 async fn slots_of(session: &Session) -> Result<u16, TopicRefused> {
     let view = session.view().await;
-    let view = view.map_err(|refusal| TopicRefused::new(refusal, "the cluster's metadata is not available"))?;
+    let view =
+        view.map_err(|refusal| TopicRefused::new(refusal, "the cluster's metadata is not available"))?;
     Ok(view.cluster.slot_set.len() as u16)
 }
 
@@ -116,7 +122,10 @@ fn collision<'v>(view: &'v ClusterView, name: &str) -> Option<&'v str> {
         return None;
     }
     let flat = name.replace('.', "_");
-    view.topics.keys().map(String::as_str).find(|other| other.len() == flat.len() && other.replace('.', "_") == flat)
+    view.topics
+        .keys()
+        .map(String::as_str)
+        .find(|other| other.len() == flat.len() && other.replace('.', "_") == flat)
 }
 
 #[cfg(test)]

@@ -57,7 +57,9 @@ impl HostNames {
             return HostMeaning::Local;
         }
         let named = host.split_once('.').filter(|(_, suffix)| suffix.eq_ignore_ascii_case(&self.suffix));
-        named.and_then(|(label, _)| cluster_of_label(label)).map_or(HostMeaning::Foreign, HostMeaning::Cluster)
+        named
+            .and_then(|(label, _)| cluster_of_label(label))
+            .map_or(HostMeaning::Foreign, HostMeaning::Cluster)
     }
 
     /// Whether AWS_MSK_IAM may have signed `host` for this cluster.
@@ -79,18 +81,25 @@ impl HostNames {
 fn cluster_of_label(label: &str) -> Option<ClusterId> {
     let (broker, cluster) = label.split_once('-')?;
     let number = broker.strip_prefix('b').filter(|number| !number.is_empty());
-    let known = broker == "boot" || number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let known =
+        broker == "boot" || number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
     if known { cluster.parse().ok() } else { None }
 }
 
 impl Dialled {
     /// The cluster, given the host that an AWS_MSK_IAM login signed (`None` for OAUTHBEARER, whose host names none).
-    pub(crate) fn cluster(&self, names: &HostNames, signed_host: Option<&str>) -> Result<ClusterId, NoCluster> {
+    pub(crate) fn cluster(
+        &self,
+        names: &HostNames,
+        signed_host: Option<&str>,
+    ) -> Result<ClusterId, NoCluster> {
         let mut chosen = self.bound;
         for host in [self.sni.as_deref(), signed_host].into_iter().flatten() {
             let HostMeaning::Cluster(named) = names.meaning(host) else { continue };
             match chosen {
-                Some(cluster) if cluster != named => return Err(NoCluster::Contradiction { host: host.to_owned() }),
+                Some(cluster) if cluster != named => {
+                    return Err(NoCluster::Contradiction { host: host.to_owned() });
+                }
                 _ => chosen = Some(named),
             }
         }
@@ -122,7 +131,11 @@ mod tests {
 
     #[test]
     fn bootstrap_and_broker_names_mean_their_cluster_in_any_case() {
-        for host in [BOOT_A, "B17-AAAAAAAA.C1.kafka-serverless.us-east-1.headgate.local.", &names().bootstrap(id("aaaaaaaa"))] {
+        for host in [
+            BOOT_A,
+            "B17-AAAAAAAA.C1.kafka-serverless.us-east-1.headgate.local.",
+            &names().bootstrap(id("aaaaaaaa")),
+        ] {
             assert_eq!(names().meaning(host), HostMeaning::Cluster(id("aaaaaaaa")), "{host}");
         }
     }

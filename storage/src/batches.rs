@@ -84,8 +84,9 @@ mod tests {
             for second in [cut, (cut + 1).min(whole.len()), (cut + 90).min(whole.len())] {
                 let slices = vec![whole.slice(..cut), whole.slice(cut..second), whole.slice(second..)];
                 let mut batches = Batches::new(slices);
-                let found: Vec<u64> =
-                    std::iter::from_fn(|| batches.next_batch()).map(|batch| batch.base_offset().get()).collect();
+                let found: Vec<u64> = std::iter::from_fn(|| batches.next_batch())
+                    .map(|batch| batch.base_offset().get())
+                    .collect();
                 assert_eq!(found, [1, 2, 3], "cut at {cut} and {second}");
                 assert_eq!(batches.left(), 0);
             }

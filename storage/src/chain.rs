@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use headgate_log::object::ObjectName;
 use headgate_metadata::id::{Revision, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
-use headgate_metadata::record::{Applied, ChainRecord, FlushedRecord, Record, SlotRecord, Span, WalRecord, WalState};
+use headgate_metadata::record::{
+    Applied, ChainRecord, FlushedRecord, Record, SlotRecord, Span, WalRecord, WalState,
+};
 use headgate_metadata::store::{Entry, MetadataError, MetadataStore, Select, TRANSACTION_OPERATIONS_MAX};
 
 /// One flush object that counts.
@@ -70,7 +72,8 @@ impl CellView {
     /// Reads all slots and WALs. One request unless there are very many WALs.
     pub(crate) async fn read(store: &dyn MetadataStore) -> Result<Self, MetadataError> {
         // All chains together, so that one request sees everything at one revision.
-        let selects = [keys::SLOTS, keys::WALS, FLUSHED, CHAINS].map(|prefix| Select::Prefix(prefix.to_owned()));
+        let selects =
+            [keys::SLOTS, keys::WALS, FLUSHED, CHAINS].map(|prefix| Select::Prefix(prefix.to_owned()));
         const { assert!(TRANSACTION_OPERATIONS_MAX >= 4) };
         let snapshot = store.read(&selects).await?;
         let mut results = snapshot.results.into_iter();
@@ -84,7 +87,8 @@ impl CellView {
         }
         for entry in &wals {
             let record = WalRecord::decode(&entry.value)?;
-            let wal = WalView { modified: entry.modified, flushed: WalPosition::new(0), chain: Vec::new(), record };
+            let wal =
+                WalView { modified: entry.modified, flushed: WalPosition::new(0), chain: Vec::new(), record };
             view.wals.insert(wal.record.wal, wal);
         }
         for entry in &flushed {

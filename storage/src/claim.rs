@@ -3,7 +3,9 @@
 use headgate_metadata::id::{Incarnation, NodeId, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{CellRecord, Fragment, Record, SlotRecord, Span, WalRecord, WalState};
-use headgate_metadata::store::{Compare, MetadataStore, Outcome, TRANSACTION_OPERATIONS_MAX, Transaction, Write};
+use headgate_metadata::store::{
+    Compare, MetadataStore, Outcome, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
+};
 
 use crate::chain::{CellView, SlotView};
 use crate::start_error::StartError;
@@ -17,14 +19,19 @@ pub(crate) async fn cell(store: &dyn MetadataStore) -> Result<CellRecord, StartE
 /// The record of a WAL whose ensemble is its owner alone.
 fn open_wal(wal: WalId) -> WalRecord {
     let ensemble: Vec<(NodeId, Incarnation)> = vec![(wal.node, wal.incarnation)];
-    WalRecord { wal, state: WalState::Open, fragments: vec![Fragment { start: WalPosition::new(0), ensemble }] }
+    WalRecord {
+        wal,
+        state: WalState::Open,
+        fragments: vec![Fragment { start: WalPosition::new(0), ensemble }],
+    }
 }
 
 /// Registers the WAL of this start.
 pub(crate) async fn register(store: &dyn MetadataStore, wal: WalId) -> Result<(), StartError> {
     let key = keys::wal(wal);
-    let transaction =
-        Transaction::new().when(Compare::Absent(key.clone())).then(Write::Put(key.clone(), open_wal(wal).encode()));
+    let transaction = Transaction::new()
+        .when(Compare::Absent(key.clone()))
+        .then(Write::Put(key.clone(), open_wal(wal).encode()));
     match store.commit(transaction).await? {
         Outcome::Committed(_) => Ok(()),
         Outcome::Refused(_) => Err(StartError::Contended { key }),
@@ -43,7 +50,8 @@ pub(crate) async fn take_all(
     // One compare of each transaction is for the WAL.
     for some in slots.chunks(TRANSACTION_OPERATIONS_MAX - 1) {
         let wal_key = keys::wal(wal);
-        let mut transaction = Transaction::new().when(Compare::Value(wal_key.clone(), open_wal(wal).encode()));
+        let mut transaction =
+            Transaction::new().when(Compare::Value(wal_key.clone(), open_wal(wal).encode()));
         for slot in some {
             let key = keys::slot(*slot);
             let before = cell.slots.get(slot);
@@ -63,7 +71,12 @@ pub(crate) async fn take_all(
 }
 
 /// The slot key as the next owner writes it: epoch + 1, and the last owner's span added.
-fn inherited(slot: SlotId, wal: WalId, before: Option<&SlotView>, cell: &CellView) -> Result<SlotRecord, StartError> {
+fn inherited(
+    slot: SlotId,
+    wal: WalId,
+    before: Option<&SlotView>,
+    cell: &CellView,
+) -> Result<SlotRecord, StartError> {
     let from = WalPosition::new(0);
     let Some(SlotView { record, .. }) = before else {
         let epoch = SlotEpoch::new(1);

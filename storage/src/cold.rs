@@ -53,7 +53,9 @@ impl Cold {
         let (wal, metrics) = (Arc::clone(&self.wal), Arc::clone(&self.metrics));
         let read = move || {
             let batches = entries.iter().map(|entry| {
-                let bytes = wal.read(entry.wal, entry.position, entry.bytes as usize).map_err(|error| refused(&error))?;
+                let bytes = wal
+                    .read(entry.wal, entry.position, entry.bytes as usize)
+                    .map_err(|error| refused(&error))?;
                 checked(bytes, entry.first)
             });
             let read: Result<Vec<StoredBatch>, ColdError> = batches.collect();
@@ -124,7 +126,12 @@ impl Cold {
         Ok(None)
     }
 
-    async fn find(&self, partition: PartitionAddress, run: &Run, offset: Offset) -> Result<(ObjectName, FlushRun), ColdError> {
+    async fn find(
+        &self,
+        partition: PartitionAddress,
+        run: &Run,
+        offset: Offset,
+    ) -> Result<(ObjectName, FlushRun), ColdError> {
         let object = ObjectName::parse(&run.object).map_err(|_| ColdError::Corrupt)?;
         let index = self.cache.index(&object).await.map_err(|error| self.refused_object(&error))?;
         let offset = offset.max(run.first);
@@ -149,7 +156,9 @@ impl Cold {
                 error!(%error, "corrupt object");
                 ColdError::Corrupt
             }
-            ObjectError::Store(StoreError::Refused { .. } | StoreError::Unavailable { .. }) => ColdError::Unreadable,
+            ObjectError::Store(StoreError::Refused { .. } | StoreError::Unavailable { .. }) => {
+                ColdError::Unreadable
+            }
         }
     }
 }
@@ -180,7 +189,9 @@ pub(crate) async fn search_batch(batch: StoredBatch, target: i64, from: Offset) 
     }
     let look = move || match batch.first_at_least(target, from) {
         Ok(found) => found,
-        Err(_) => Some(RecordTime { offset: batch.base_offset().max(from), timestamp: batch.max_timestamp() }),
+        Err(_) => {
+            Some(RecordTime { offset: batch.base_offset().max(from), timestamp: batch.max_timestamp() })
+        }
     };
     spawn::blocking(look).await.flatten()
 }
@@ -188,7 +199,8 @@ pub(crate) async fn search_batch(batch: StoredBatch, target: i64, from: Offset) 
 fn checked(mut bytes: Bytes, first: Offset) -> Result<StoredBatch, ColdError> {
     let size = bytes.len();
     let batch = StoredBatch::split_from(&mut bytes).ok_or(ColdError::Corrupt)?;
-    let right = batch.bytes().len() == size && batch.base_offset() == first && checksum_holds(batch.bytes(), &[]);
+    let right =
+        batch.bytes().len() == size && batch.base_offset() == first && checksum_holds(batch.bytes(), &[]);
     if right { Ok(batch) } else { Err(ColdError::Corrupt) }
 }
 

@@ -154,7 +154,10 @@ mod tests {
             assert_eq!(config.validate(), Err(expected));
         };
         check(|config| config.chunk_bytes = 0, ConfigError::Zero("chunk_bytes"));
-        check(|config| config.queued_bytes_per_cluster_max = 0, ConfigError::Zero("queued_bytes_per_cluster_max"));
+        check(
+            |config| config.queued_bytes_per_cluster_max = 0,
+            ConfigError::Zero("queued_bytes_per_cluster_max"),
+        );
         check(|config| config.queued_bytes_per_cluster_max = GIB + 1, ConfigError::QueueTooLarge);
         check(|config| config.disk_free_slow_bytes = 0, ConfigError::DiskThresholds);
     }

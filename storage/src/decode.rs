@@ -66,7 +66,11 @@ impl StoredBatch {
     }
 
     /// The first record at or after the offset `from` whose timestamp is at least `target`.
-    pub(crate) fn first_at_least(&self, target: i64, from: Offset) -> Result<Option<RecordTime>, Undecodable> {
+    pub(crate) fn first_at_least(
+        &self,
+        target: i64,
+        from: Offset,
+    ) -> Result<Option<RecordTime>, Undecodable> {
         if self.max_timestamp() < target || self.last_offset() < from {
             return Ok(None);
         }
@@ -80,7 +84,9 @@ impl StoredBatch {
         while !rest.is_empty() {
             let (timestamp_delta, offset_delta) = next_record(&mut rest)?;
             let timestamp = self.base_timestamp().wrapping_add(timestamp_delta);
-            let offset = self.base_offset().plus(u64::try_from(offset_delta).map_err(|_| Undecodable("offset delta"))?);
+            let offset = self
+                .base_offset()
+                .plus(u64::try_from(offset_delta).map_err(|_| Undecodable("offset delta"))?);
             if timestamp >= target && offset >= from && offset <= self.last_offset() {
                 return Ok(Some(RecordTime { offset, timestamp }));
             }
@@ -96,7 +102,8 @@ impl StoredBatch {
             2 => snappy(&records),
             3 => bounded(lz4_flex::frame::FrameDecoder::new(&records[..])),
             4 => {
-                let mut decoder = zstd::stream::read::Decoder::new(&records[..]).map_err(|_| Undecodable("zstd"))?;
+                let mut decoder =
+                    zstd::stream::read::Decoder::new(&records[..]).map_err(|_| Undecodable("zstd"))?;
                 decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(|_| Undecodable("zstd"))?;
                 bounded(decoder)
             }

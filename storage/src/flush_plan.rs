@@ -40,7 +40,8 @@ pub(crate) fn next_stretch(left: Left, boundaries: &[WalPosition], urge: Urge) -
     if left.flushed >= left.end {
         return None;
     }
-    let chunk_end = boundaries.iter().copied().find(|boundary| *boundary > left.flushed && *boundary <= left.end);
+    let chunk_end =
+        boundaries.iter().copied().find(|boundary| *boundary > left.flushed && *boundary <= left.end);
     let end = match (chunk_end, urge) {
         (Some(boundary), _) => boundary,
         (None, Urge::Everything) => left.end,

@@ -249,16 +249,18 @@ impl Flusher {
     async fn flush(&self, progress: &mut Progress, stretch: Stretch) -> Result<(), FlushFault> {
         let (disk, dir, random) = (Arc::clone(&self.disk), self.wal_dir.clone(), self.random.bits());
         let build = move || build_flush(&disk, &dir, stretch.wal, stretch.start, stretch.end, random);
-        let FlushObject { name, parts, index, .. } = spawn::blocking(build).await.ok_or(FlushFault::Interrupted)??;
+        let FlushObject { name, parts, index, .. } =
+            spawn::blocking(build).await.ok_or(FlushFault::Interrupted)??;
         self.objects.store.put(&name, parts).await?;
         // Never delete local data before the durable object that holds it was seen: its own footer must say the same.
-        let read_back = ObjectReader::new(self.objects.store.clone(), name.clone()).index().await?;
+        let read_back = ObjectReader::new(self.objects.store.clone(), name.clone()).stored_index().await?;
         if read_back != index {
             return Err(FlushFault::ReadBack { object: name });
         }
         let (object, end) = self.commit_flush(stretch, &name).await?;
         let index = if object == name { Arc::new(index) } else { self.objects.cache.index(&object).await? };
         self.objects.cache.put_index(&object, Arc::clone(&index)).await;
+        self.objects.copy_states(&object, &index).await?;
         self.switch_places(progress, &object, &index);
         progress.passed(Stretch { end, ..stretch });
         self.metrics.observe_flush_committed(end.get() - stretch.start.get());

@@ -71,7 +71,11 @@ impl Metrics {
         let node = registry.sub_registry_with_prefix("headgate_storage");
         node.register("write_groups", "Write groups committed", self.groups.clone());
         node.register("write_group_bytes", "Bytes of a write group", self.group_bytes.clone());
-        node.register("write_group_seconds", "Order, write and sync of a write group", self.group_seconds.clone());
+        node.register(
+            "write_group_seconds",
+            "Order, write and sync of a write group",
+            self.group_seconds.clone(),
+        );
         node.register("wal_bytes", "Bytes written to the WAL, headers included", self.wal_bytes.clone());
         node.register("appended_bytes", "Bytes of batches acknowledged", self.appended_bytes.clone());
         node.register("appended_records", "Records acknowledged", self.appended_records.clone());
@@ -81,13 +85,25 @@ impl Metrics {
         node.register("read_object_bytes", "Bytes read from objects", self.read_bytes_object.clone());
         node.register("flushes", "Flush objects committed", self.flushes.clone());
         node.register("flushed_bytes", "WAL bytes flushed", self.flushed_bytes.clone());
-        node.register("flush_failures", "Attempts of a flush or manifest that failed", self.flush_failures.clone());
+        node.register(
+            "flush_failures",
+            "Attempts of a flush or manifest that failed",
+            self.flush_failures.clone(),
+        );
         node.register("manifests", "Manifests committed", self.manifests.clone());
-        node.register("unflushed_bytes", "Committed WAL bytes not yet in objects", self.unflushed_bytes.clone());
+        node.register(
+            "unflushed_bytes",
+            "Committed WAL bytes not yet in objects",
+            self.unflushed_bytes.clone(),
+        );
         node.register("disk_free_bytes", "Free space of the WAL's disk", self.disk_free_bytes.clone());
         node.register("objects_deleted", "Objects deleted", self.objects_deleted.clone());
         node.register("corruptions", "Wrong bytes found; a human must look", self.corruptions.clone());
-        node.register("partition_runs_max", "Runs of the partition that has most", self.runs_per_partition_max.clone());
+        node.register(
+            "partition_runs_max",
+            "Runs of the partition that has most",
+            self.runs_per_partition_max.clone(),
+        );
     }
 
     pub(crate) fn observe_group_committed(&self, bytes: u64, took: Duration) {

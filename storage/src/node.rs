@@ -80,8 +80,13 @@ impl Node {
     pub async fn start(config: NodeConfig, parts: NodeParts) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let opened = crate::open::open(&config, &parts).await?;
-        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog } = opened;
-        let cold = crate::cold::Cold::new(Arc::clone(&wal_reader), objects.cache.clone(), Arc::clone(&parts.metrics));
+        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog } =
+            opened;
+        let cold = crate::cold::Cold::new(
+            Arc::clone(&wal_reader),
+            objects.cache.clone(),
+            Arc::clone(&parts.metrics),
+        );
         let reader = Reader::new(Arc::clone(&slots), cold, Arc::clone(&parts.metrics));
         let (sequencer, running) = Sequencer::start(Parts {
             writer,
@@ -107,7 +112,8 @@ impl Node {
             config.disk_free_slow_bytes,
             config.disk_free_refuse_bytes,
         ));
-        let flusher = Arc::new(Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, backlog));
+        let flusher =
+            Arc::new(Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, backlog));
         let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room);
         let node = Arc::new(Self {
             wal,

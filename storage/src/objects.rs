@@ -1,21 +1,29 @@
 //! The object store with its cache, and what slots need of it: their manifests and the objects above them.
 
-use headgate_log::block_cache::BlockCache;
+use std::path::Path;
+use std::sync::Arc;
+
+use headgate_log::block_cache::{BlockCache, BlockCacheConfig};
+use headgate_log::disk::{Disk, DiskError};
 use headgate_log::manifest::{FoldInput, Manifest, fold, load_manifest};
 use headgate_log::object::{FlushIndex, ObjectError, ObjectName, ObjectReader, StateEntry};
-use headgate_log::store::Store;
+use headgate_log::store::{CopiesConfig, Store};
 use headgate_metadata::id::{SlotEpoch, SlotId};
 use headgate_metadata::record::Span;
-use std::sync::Arc;
 
 use crate::chain::{CellView, SlotView};
 use crate::start_error::StartError;
+
+/// The directory of local copies, beside the WALs.
+const COPIES: &str = "copies";
 
 /// The object store as the node uses it.
 #[derive(Debug, Clone)]
 pub(crate) struct Objects {
     pub(crate) store: Store,
     pub(crate) cache: BlockCache,
+    /// Whether small objects are copied to the local disk by name, so that a restart needs no object store (§5).
+    pub(crate) copied: bool,
 }
 
 /// One flush object above a slot's manifest.
@@ -28,7 +36,12 @@ struct Above {
 
 impl Objects {
     /// The slot's manifest with everything of the chains folded onto it: a pure function of what the stores hold.
-    pub(crate) async fn fold_slot(&self, slot: SlotId, view: &SlotView, cell: &CellView) -> Result<Manifest, StartError> {
+    pub(crate) async fn fold_slot(
+        &self,
+        slot: SlotId,
+        view: &SlotView,
+        cell: &CellView,
+    ) -> Result<Manifest, StartError> {
         let previous = match (&view.record.manifest, view.record.applied) {
             (Some(name), _) => Some(self.load_manifest(name, slot).await?),
             (None, None) => None,
@@ -40,6 +53,37 @@ impl Objects {
             return Ok(previous.unwrap_or_else(|| Manifest::empty(slot)));
         }
         fold(slot, previous, &inputs).map_err(|error| StartError::Fold { slot, error })
+    }
+
+    /// Opens the store for a node whose WALs lie in `wal_dir`. A store on a local directory needs no copies. Blocks.
+    pub(crate) fn open(
+        store: Store,
+        cache: BlockCacheConfig,
+        disk: Arc<dyn Disk>,
+        wal_dir: &Path,
+    ) -> Result<Self, DiskError> {
+        let copied = !store.place().starts_with("file:");
+        let store = if copied {
+            store.with_copies(disk, &wal_dir.join(COPIES), CopiesConfig::default())?
+        } else {
+            store
+        };
+        Ok(Self { cache: BlockCache::new(store.clone(), cache), store, copied })
+    }
+
+    /// Copies the state runs of a new flush object; its index was copied when it was read back.
+    pub(crate) async fn copy_states(
+        &self,
+        object: &ObjectName,
+        index: &FlushIndex,
+    ) -> Result<(), ObjectError> {
+        if self.copied {
+            let reader = ObjectReader::new(self.store.clone(), object.clone());
+            for run in &index.state_runs {
+                reader.state_run(run).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Reads the manifest that a slot key names.

@@ -16,7 +16,11 @@ const NONE: OffsetAt = OffsetAt { offset: None, timestamp: NO_TIMESTAMP, epoch: 
 
 impl Reader {
     /// Finds an offset.
-    pub(crate) async fn offsets_at(&self, address: PartitionAddress, query: OffsetQuery) -> Result<OffsetAt, ReadError> {
+    pub(crate) async fn offsets_at(
+        &self,
+        address: PartitionAddress,
+        query: OffsetQuery,
+    ) -> Result<OffsetAt, ReadError> {
         let current = self.check_owned(address)?;
         let partition = self.slots().partition(address);
         match query {
@@ -81,7 +85,11 @@ impl Reader {
     }
 
     /// Finds the end of an epoch.
-    pub(crate) fn epoch_end(&self, address: PartitionAddress, epoch: LeaderEpoch) -> Result<EpochEnd, ReadError> {
+    pub(crate) fn epoch_end(
+        &self,
+        address: PartitionAddress,
+        epoch: LeaderEpoch,
+    ) -> Result<EpochEnd, ReadError> {
         let current = self.check_owned(address)?;
         let partition = self.slots().partition(address);
         let log = partition.log();

@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use headgate_log::block_cache::BlockCache;
 use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig};
 use headgate_metadata::counters;
 use headgate_metadata::id::{Revision, WalId};
@@ -53,7 +52,9 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let wal = WalId { node: config.node, incarnation };
     claim::register(store, wal).await?;
     let before = CellView::read(store).await?;
-    for view in before.wals.values().filter(|view| view.record.wal.node == config.node && view.record.wal != wal) {
+    for view in
+        before.wals.values().filter(|view| view.record.wal.node == config.node && view.record.wal != wal)
+    {
         if !matches!(view.record.state, WalState::Sealed { .. }) {
             seal(store, &parts.disk, &config.wal_dir, view).await?;
         }
@@ -63,8 +64,10 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let topics = Arc::new(Topics::new());
     let topics_seen = topics.load(store).await?;
     let slots = Arc::new(Slots::new(identity.slots, taken, Arc::clone(&topics)));
-    let cache = BlockCache::new(parts.objects.clone(), config.block_cache());
-    let objects = Objects { store: parts.objects.clone(), cache };
+    let (given, cache) = (parts.objects.clone(), config.block_cache());
+    let (disk, dir) = (Arc::clone(&parts.disk), config.wal_dir.clone());
+    let opened = spawn::blocking(move || Objects::open(given, cache, disk, &dir)).await;
+    let objects = opened.ok_or(StartError::Interrupted)??;
     let wal_reader = Arc::new(WalReader::new(Arc::clone(&parts.disk), &config.wal_dir, config.wal_reader()));
     let cell = CellView::read(store).await?;
     let (seen, remembering) = (cell.revision, guard.clone());

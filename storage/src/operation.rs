@@ -46,7 +46,9 @@ impl Operation {
         const RECORD_BYTES: u64 = 192;
         match self {
             Self::Append { batch, .. } => batch.size_bytes() + RECORD_BYTES,
-            Self::State { records, .. } => records.iter().map(|record| state_bytes(record) + RECORD_BYTES).sum(),
+            Self::State { records, .. } => {
+                records.iter().map(|record| state_bytes(record) + RECORD_BYTES).sum()
+            }
             Self::Sent { totals, .. } => totals.len() as u64 * RECORD_BYTES,
             Self::Trim { .. } | Self::Mark { .. } | Self::Remove { .. } => RECORD_BYTES,
         }

@@ -27,9 +27,9 @@ use headgate_metadata::id::{
 };
 use headgate_storage_client::{AbortedTransaction, AppendError, PartitionAddress, RecordBatch};
 
+use self::epochs::Epochs;
 pub(crate) use self::find::{Budget, Found};
 pub(crate) use self::retained::{Keep, Trim};
-use self::epochs::Epochs;
 use self::waiters::Waiters;
 use crate::producer_state::{Producers, RememberedBatch, Verdict};
 use crate::topics::TopicSettings;
@@ -215,7 +215,8 @@ impl PartitionLog {
         for (id, epoch, batches, last_append) in producers {
             self.producers.replay(id, epoch, &batches, last_append);
         }
-        let entry = |(producer, first_offset, marker)| (AbortedTransaction { producer, first_offset }, marker);
+        let entry =
+            |(producer, first_offset, marker)| (AbortedTransaction { producer, first_offset }, marker);
         self.aborted = aborted.into_iter().map(entry).collect();
         self.runs = runs;
         (self.log_start, self.end, self.high_watermark, self.flushed) = (log_start, end, end, end);
@@ -224,7 +225,9 @@ impl PartitionLog {
 
     /// Judges a batch against appended state; changes nothing.
     pub(crate) fn judge(&self, batch: &RecordBatch, now: TimestampMs) -> Result<Verdict, AppendError> {
-        batch.producer().map_or(Ok(Verdict::Append), |producer| self.producers.judge(producer, batch.record_count(), now))
+        batch
+            .producer()
+            .map_or(Ok(Verdict::Append), |producer| self.producers.judge(producer, batch.record_count(), now))
     }
 
     /// Gives the batch the next offsets and lets it count, in one step (`storage/PROTOCOL.md` §2.1).
@@ -238,7 +241,14 @@ impl PartitionLog {
     }
 
     /// The part of an append that replay repeats from a record header.
-    pub(crate) fn count(&mut self, base: Offset, records: u32, bytes: u64, epoch: LeaderEpoch, now: TimestampMs) {
+    pub(crate) fn count(
+        &mut self,
+        base: Offset,
+        records: u32,
+        bytes: u64,
+        epoch: LeaderEpoch,
+        now: TimestampMs,
+    ) {
         debug_assert_eq!(base, self.end, "offsets are assigned without gaps");
         self.end = base.plus(u64::from(records));
         self.epochs.observe(epoch, base);

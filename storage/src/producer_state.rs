@@ -59,7 +59,12 @@ pub(crate) fn last_sequence(base: u32, count: u32) -> u32 {
 
 impl Producers {
     /// Judges a batch of `count` records against what is *appended*, and changes nothing.
-    pub(crate) fn judge(&self, batch: ProducerBatch, count: u32, now: TimestampMs) -> Result<Verdict, AppendError> {
+    pub(crate) fn judge(
+        &self,
+        batch: ProducerBatch,
+        count: u32,
+        now: TimestampMs,
+    ) -> Result<Verdict, AppendError> {
         let known = self.entries.get(&batch.id).filter(|entry| !expired(entry, now));
         // Records of the producer may have been removed by retention, so a producer unknown here may begin anywhere; so
         // does Kafka since KIP-360.
@@ -72,7 +77,8 @@ impl Producers {
             return if starts_anew { Ok(Verdict::Append) } else { Err(AppendError::OutOfOrderSequence) };
         }
         let last = last_sequence(batch.base_sequence, count);
-        let same = |seen: &&RememberedBatch| seen.base_sequence == batch.base_sequence && seen.last_sequence == last;
+        let same =
+            |seen: &&RememberedBatch| seen.base_sequence == batch.base_sequence && seen.last_sequence == last;
         if let Some(seen) = entry.batches.iter().find(same) {
             return Ok(Verdict::Duplicate(seen.base_offset));
         }
@@ -95,7 +101,13 @@ impl Producers {
     }
 
     /// Takes in batches found in the log, oldest first: those of an older epoch are forgotten.
-    pub(crate) fn replay(&mut self, id: ProducerId, epoch: ProducerEpoch, batches: &[RememberedBatch], last_append: TimestampMs) {
+    pub(crate) fn replay(
+        &mut self,
+        id: ProducerId,
+        epoch: ProducerEpoch,
+        batches: &[RememberedBatch],
+        last_append: TimestampMs,
+    ) {
         let fresh = || ProducerEntry { epoch, batches: Vec::with_capacity(BATCHES_REMEMBERED), last_append };
         let entry = self.entries.entry(id).or_insert_with(fresh);
         if entry.epoch != epoch || expired(entry, last_append) {

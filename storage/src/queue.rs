@@ -135,7 +135,8 @@ mod tests {
             queue.push(cluster(2), 1024, 2);
         }
         let group = drained(&mut queue, 512 * 1024);
-        let bytes = |of| group.iter().filter(|owner| **owner == of).count() * if of == 1 { 64 * 1024 } else { 1024 };
+        let bytes =
+            |of| group.iter().filter(|owner| **owner == of).count() * if of == 1 { 64 * 1024 } else { 1024 };
         assert_eq!(bytes(1), bytes(2));
     }
 

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headgate_metadata::id::Offset;
-use headgate_storage_client::{Isolation, PartitionAddress, PartitionRead, ReadError, ReadOutcome, ReadRequest, ReadSuccess};
+use headgate_storage_client::{
+    Isolation, PartitionAddress, PartitionRead, ReadError, ReadOutcome, ReadRequest, ReadSuccess,
+};
 
 use crate::cold::{Cold, ColdError};
 use crate::decode::StoredBatch;
@@ -52,7 +54,12 @@ impl Reader {
         outcomes
     }
 
-    async fn read_partition(&self, read: &PartitionRead, budget: Budget, isolation: Isolation) -> ReadOutcome {
+    async fn read_partition(
+        &self,
+        read: &PartitionRead,
+        budget: Budget,
+        isolation: Isolation,
+    ) -> ReadOutcome {
         self.check(read)?;
         let Some(partition) = self.slots.known(&read.partition.key) else {
             return read_nothing(read.offset);
@@ -70,7 +77,9 @@ impl Reader {
                     Ok(Some((slices, next)))
                 }
                 Found::Wal(entries) if entries.is_empty() => Ok(None),
-                Found::Wal(entries) => self.cold.read_wal(entries).await.map(|batches| self.took(Source::Wal, batches)),
+                Found::Wal(entries) => {
+                    self.cold.read_wal(entries).await.map(|batches| self.took(Source::Wal, batches))
+                }
                 Found::Object(run) => {
                     let batches = self.cold.read_run(read.partition, &run, read.offset, budget).await;
                     batches.map(|batches| self.took(Source::Object, batches))
@@ -134,7 +143,10 @@ pub(crate) fn bounds(log: &PartitionLog, offset: Offset) -> ReadOutcome {
         ..ReadSuccess::default()
     };
     if offset < log.log_start() || offset > log.end() {
-        return Err(ReadError::OutOfRange { log_start: log.log_start(), high_watermark: log.high_watermark() });
+        return Err(ReadError::OutOfRange {
+            log_start: log.log_start(),
+            high_watermark: log.high_watermark(),
+        });
     }
     Ok(success)
 }

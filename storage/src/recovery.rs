@@ -11,7 +11,9 @@ use bytes::Bytes;
 use headgate_log::disk::Disk;
 use headgate_log::manifest::{Manifest, PartitionManifest, RunRef, load_list, load_state};
 use headgate_log::object::StateKey;
-use headgate_log::state_record::{LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark};
+use headgate_log::state_record::{
+    LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark,
+};
 use headgate_log::wal::{BatchControl, BatchMeta, RecordHeader, RecordKind, StateMeta, WalReader, WalScan};
 use headgate_metadata::id::{PartitionKey, SlotEpoch, SlotId, TimestampMs, WalId, WalPosition};
 use headgate_storage_client::PartitionAddress;
@@ -124,7 +126,12 @@ impl Recovery {
         Ok(coordinators)
     }
 
-    fn replay(&self, wal: WalId, header: &RecordHeader, coordinators: &mut CoordinatorState) -> Result<(), StartError> {
+    fn replay(
+        &self,
+        wal: WalId,
+        header: &RecordHeader,
+        coordinators: &mut CoordinatorState,
+    ) -> Result<(), StartError> {
         let slot_id = header.stamp.slot;
         let Some(slot) = self.slots.slot(slot_id) else { return Ok(()) };
         let time = slot.state().advance(header.stamp.slot_time);
@@ -170,7 +177,8 @@ impl Recovery {
             };
             log.producers.replay(producer.id, producer.epoch, &[batch], time);
         }
-        let billable = if meta.control == BatchControl::Data { u64::from(header.place.payload_bytes) } else { 0 };
+        let billable =
+            if meta.control == BatchControl::Data { u64::from(header.place.payload_bytes) } else { 0 };
         log.count(meta.base_offset, meta.record_count, billable, header.stamp.slot_epoch, time);
         log.commit(BatchEntry::at(wal, header.place, meta, time), None);
         Ok(())
@@ -270,7 +278,11 @@ fn restored(partition: PartitionManifest, older: Vec<RunRef>) -> Restored {
         end: partition.next_offset,
         runs,
         epochs: partition.epoch_starts,
-        aborted: partition.aborted.iter().map(|aborted| (aborted.producer, aborted.first_offset, aborted.marker_offset)).collect(),
+        aborted: partition
+            .aborted
+            .iter()
+            .map(|aborted| (aborted.producer, aborted.first_offset, aborted.marker_offset))
+            .collect(),
         producers: producers.collect(),
         counters: partition.counters,
     }
@@ -278,17 +290,22 @@ fn restored(partition: PartitionManifest, older: Vec<RunRef>) -> Restored {
 
 /// The stretches of sealed WALs that are in no object yet: `(wal, from, end)`, in the order the WALs were opened.
 fn unflushed(cell: &CellView) -> Vec<(WalId, WalPosition, WalPosition)> {
-    let sealed = |view: &WalView| view.sealed_end().filter(|end| view.flushed < *end).map(|end| (view.flushed, end));
-    let mut rest: Vec<_> =
-        cell.wals.iter().filter_map(|(wal, view)| sealed(view).map(|(from, end)| (*wal, from, end))).collect();
+    let sealed =
+        |view: &WalView| view.sealed_end().filter(|end| view.flushed < *end).map(|end| (view.flushed, end));
+    let mut rest: Vec<_> = cell
+        .wals
+        .iter()
+        .filter_map(|(wal, view)| sealed(view).map(|(from, end)| (*wal, from, end)))
+        .collect();
     rest.sort_unstable_by_key(|(wal, _, _)| (wal.incarnation, wal.node));
     rest
 }
 
 /// Under which epoch each slot lived in each WAL. A slot lives in one WAL under one epoch only.
 fn epochs_by_wal(cell: &CellView) -> BTreeMap<(WalId, SlotId), SlotEpoch> {
-    let spans = cell.slots.iter().flat_map(|(slot, view)| {
-        view.record.spans.iter().map(|span| ((span.wal, *slot), span.epoch))
-    });
+    let spans = cell
+        .slots
+        .iter()
+        .flat_map(|(slot, view)| view.record.spans.iter().map(|span| ((span.wal, *slot), span.epoch)));
     spans.collect()
 }

@@ -66,7 +66,10 @@ impl SlotState {
 
     /// If `now` lies in a later hour than the last record and counters changed since their marks: the hour to mark, the time
     /// of the mark (the hour's last millisecond) and the partitions.
-    pub(crate) fn take_due_marks(&mut self, now: TimestampMs) -> Option<(u64, TimestampMs, Vec<Arc<Partition>>)> {
+    pub(crate) fn take_due_marks(
+        &mut self,
+        now: TimestampMs,
+    ) -> Option<(u64, TimestampMs, Vec<Arc<Partition>>)> {
         let hour = hour_of(self.time);
         if hour_of(now) <= hour || self.unmarked.is_empty() {
             return None;
@@ -82,7 +85,10 @@ impl SlotState {
     }
 
     /// The marks of one partition, by hour.
-    pub(crate) fn marks_of(&self, partition: PartitionKey) -> impl Iterator<Item = (u64, UsageCounters)> + '_ {
+    pub(crate) fn marks_of(
+        &self,
+        partition: PartitionKey,
+    ) -> impl Iterator<Item = (u64, UsageCounters)> + '_ {
         let range = self.marks.range((partition, 0)..=(partition, u64::MAX));
         range.map(|((_, hour), counters)| (*hour, *counters))
     }

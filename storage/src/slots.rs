@@ -21,7 +21,11 @@ pub(crate) struct Slots {
 }
 
 impl Slots {
-    pub(crate) fn new(count: u16, owned: impl IntoIterator<Item = (SlotId, SlotEpoch)>, topics: Arc<Topics>) -> Self {
+    pub(crate) fn new(
+        count: u16,
+        owned: impl IntoIterator<Item = (SlotId, SlotEpoch)>,
+        topics: Arc<Topics>,
+    ) -> Self {
         let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
         for (id, epoch) in owned {
             if let Some(place) = slots.get_mut(usize::from(id.get())) {

@@ -89,7 +89,9 @@ pub enum StartError {
     #[error("slot {0}: state in the manifest does not decode")]
     ManifestState(SlotId),
     /// A partition's offsets do not follow in the log: corruption, not a skip (`storage/PROTOCOL.md` §7).
-    #[error("WAL {wal} at {position}: partition {partition} goes on at offset {found}, {expected} was expected")]
+    #[error(
+        "WAL {wal} at {position}: partition {partition} goes on at offset {found}, {expected} was expected"
+    )]
     OffsetGap {
         /// The log.
         wal: WalId,

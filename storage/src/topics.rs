@@ -64,7 +64,9 @@ impl TopicSettings {
     }
 
     fn take_in(&self, topic: &TopicRecord) {
-        let number = |name: &str, default| topic.configs.get(name).and_then(|text| text.parse().ok()).unwrap_or(default);
+        let number = |name: &str, default| {
+            topic.configs.get(name).and_then(|text| text.parse().ok()).unwrap_or(default)
+        };
         self.retention_ms.store(number("retention.ms", RETENTION_MS_DEFAULT), Ordering::Relaxed);
         self.retention_bytes.store(number("retention.bytes", RETENTION_BYTES_DEFAULT), Ordering::Relaxed);
         let time = topic.configs.get("message.timestamp.type");
@@ -101,12 +103,19 @@ impl Topics {
 
     /// The topic's settings; the defaults until the watch brings others.
     pub(crate) fn settings(&self, cluster: ClusterId, topic: TopicId) -> Arc<TopicSettings> {
-        let found = self.known.read().expect("no panic happens while this lock is held").settings.get(&(cluster, topic)).cloned();
+        let found = self
+            .known
+            .read()
+            .expect("no panic happens while this lock is held")
+            .settings
+            .get(&(cluster, topic))
+            .cloned();
         if let Some(settings) = found {
             return settings;
         }
         let mut known = self.known.write().expect("no panic happens while this lock is held");
-        let gone = [None, Some(topic)].map(|topic| known.tombstones.contains_key(&Tombstone { cluster, topic }));
+        let gone =
+            [None, Some(topic)].map(|topic| known.tombstones.contains_key(&Tombstone { cluster, topic }));
         let settings = known.settings.entry((cluster, topic)).or_default();
         if gone.contains(&true) {
             settings.removed.store(true, Ordering::Release);
@@ -182,7 +191,11 @@ impl Topics {
     }
 
     fn stands(&self, tombstone: Tombstone, slots: Option<Vec<SlotId>>) {
-        self.known.write().expect("no panic happens while this lock is held").tombstones.insert(tombstone, slots);
+        self.known
+            .write()
+            .expect("no panic happens while this lock is held")
+            .tombstones
+            .insert(tombstone, slots);
     }
 
     fn apply(&self, key: &str, value: Option<&[u8]>) {

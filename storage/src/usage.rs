@@ -41,14 +41,21 @@ pub struct PartitionUsage {
 /// Reads the counters of a cluster. They count what is ordered, of which at most one write group is not yet committed.
 pub(crate) fn snapshot(slots: &Slots, clock: &dyn Clock, cluster: ClusterId) -> ClusterUsage {
     let mut partitions = Vec::new();
-    for partition in slots.partitions().into_iter().filter(|partition| partition.address.key.cluster == cluster) {
+    for partition in
+        slots.partitions().into_iter().filter(|partition| partition.address.key.cluster == cluster)
+    {
         let Some(slot) = slots.slot(partition.address.slot) else { continue };
         // Held while the counters are read, as the sequencer holds it while it changes them: a mark and the counters after
         // it are seen together.
         let state = slot.state();
         let marks = state.marks_of(partition.address.key).collect();
         let counters = partition.log().counters;
-        partitions.push(PartitionUsage { partition: partition.address, counters, slot_time: state.time(), marks });
+        partitions.push(PartitionUsage {
+            partition: partition.address,
+            counters,
+            slot_time: state.time(),
+            marks,
+        });
     }
     for slot in slots.owned() {
         let state = slot.state();

@@ -2,8 +2,11 @@
 
 mod support;
 
-use support::{Batch, Cell, append, append_value, partition, read_all, try_append, try_read};
-use headgate_storage_client::{AppendError, ReadError};
+use headgate_metadata::id::{LeaderEpoch, SlotId, TimestampMs};
+use headgate_storage_client::{Append, AppendError, OffsetQuery, ReadError, Storage};
+use support::{
+    Batch, Cell, START_MS, append, append_value, caller, partition, read_all, try_append, try_read,
+};
 
 fn values(records: &[(u64, String)]) -> Vec<&str> {
     records.iter().map(|(_, value)| value.as_str()).collect()
@@ -103,4 +106,52 @@ async fn idempotent_retries_after_a_restart_are_answered_with_the_first_offset()
     assert_eq!(try_append(&node, partition(1, 0), &batch(9)).await, Err(AppendError::OutOfOrderSequence));
     assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 4);
     node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_topic_with_log_append_time_stores_the_owners_time_under_a_right_checksum() {
+    let cell = Cell::new().await;
+    let node = cell.start().await;
+    let revision = cell.put_topic(partition(1, 0), &[("message.timestamp.type", "LogAppendTime")]).await;
+    let mut caller = caller(partition(1, 0).key.cluster);
+    caller.revision_seen = revision;
+    let batch = Batch::of(&["a", "b"]).at(5).parse();
+    let reservation = node.reserve(&caller, partition(1, 0).slot, 100).await.expect("there is room");
+    let append = Append { partition: partition(1, 0), batch, reservation };
+    let appended = node.submit_append(&caller, append).await.expect("answered").expect("appended");
+    assert_eq!(appended.log_append_time, Some(TimestampMs::new(START_MS)));
+    assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 2);
+    let found = node.offsets_at(&caller, partition(1, 0), OffsetQuery::MaxTimestamp).await.expect("owned");
+    assert_eq!(found.timestamp, START_MS as i64);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn section_16_a_cell_with_many_slots_is_taken_whole_at_every_start() {
+    let cell = Cell::with_slots(300).await;
+    for epoch in 1..=3 {
+        let node = cell.start().await;
+        for slot in [0, 126, 127, 128, 299] {
+            assert_eq!(node.leader_epoch(SlotId::new(slot)).await, Ok(LeaderEpoch::new(epoch)));
+        }
+        assert!(node.leader_epoch(SlotId::new(300)).await.is_err());
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn producer_ids_are_never_handed_out_twice_even_across_restarts() {
+    let cell = Cell::new().await;
+    let mut seen = std::collections::BTreeSet::new();
+    for _ in 0..3 {
+        let node = cell.start().await;
+        for _ in 0..10 {
+            let id = node
+                .allocate_producer_id(&caller(partition(1, 0).key.cluster))
+                .await
+                .expect("the store is there");
+            assert!(seen.insert(id));
+        }
+        node.halt().await;
+    }
 }

@@ -3,7 +3,7 @@
 mod support;
 
 use headgate_storage::Node;
-use headgate_storage_client::{Append, Appended, AppendError, Completion, Storage};
+use headgate_storage_client::{Append, AppendError, Appended, Completion, Storage};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use support::{Batch, Cell, append, caller, partition, read_all};

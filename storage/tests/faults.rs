@@ -11,8 +11,15 @@ use support::{Batch, Cell, append_value, caller, cluster, partition, read_all, t
 
 /// The path of the only chunk.
 fn chunk(cell: &Cell) -> std::path::PathBuf {
-    let chunks = cell.disk.paths().into_iter().filter(|path| path.to_string_lossy().ends_with(".chunk"));
-    chunks.last().expect("there is a chunk")
+    let is_chunk = |path: &std::path::PathBuf| path.to_string_lossy().ends_with(".chunk");
+    cell.disk.paths().into_iter().rev().find(is_chunk).expect("there is a chunk")
+}
+
+/// The local copies of small objects go; they may, at any time.
+fn forget_copies(cell: &Cell) {
+    for path in cell.disk.paths().iter().filter(|path| path.starts_with("/wal/copies")) {
+        headgate_log::disk::Disk::remove(&cell.disk, path).expect("the disk works");
+    }
 }
 
 async fn filled(cell: &Cell) -> std::sync::Arc<Node> {
@@ -34,7 +41,11 @@ async fn section_14_after_a_failed_sync_nothing_is_acknowledged_and_the_process_
     assert_eq!(try_append(&node, partition(1, 0), &Batch::of(&["x"])).await, Err(AppendError::Refused));
     let reserved = node.reserve(&caller(cluster(1)), partition(1, 0).slot, 1).await;
     assert!(matches!(reserved, Err(Unavailable::Refused)));
-    assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 10, "nothing above the high watermark is served");
+    assert_eq!(
+        read_all(&node, partition(1, 0), 0).await.len(),
+        10,
+        "nothing above the high watermark is served"
+    );
     node.halt().await;
     assert!(cell.stopped.load(Ordering::SeqCst));
     cell.disk.crash(1);
@@ -144,6 +155,26 @@ async fn section_6_6_a_metadata_store_that_went_back_in_time_is_refused() {
 }
 
 #[tokio::test]
+async fn section_5_a_restart_works_through_an_outage_of_the_object_store() {
+    let cell = Cell::new().await;
+    let node = filled(&cell).await;
+    node.flush_now().await.expect("the flush succeeds");
+    node.write_manifests_now().await.expect("the manifests are written");
+    append_value(&node, partition(1, 0), "flushed").await;
+    node.flush_now().await.expect("the flush succeeds");
+    append_value(&node, partition(1, 0), "unflushed").await;
+    node.halt().await;
+    cell.objects.fail_all(Some(headgate_log::store::Fault::Unavailable));
+    let node = cell.start().await;
+    assert_eq!(append_value(&node, partition(1, 0), "new").await, 12);
+    assert_eq!(try_read(&node, partition(1, 0), 0).await.err(), Some(ReadError::Unreadable));
+    assert_eq!(read_all(&node, partition(1, 0), 11).await.len(), 2);
+    cell.objects.fail_all(None);
+    assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 13);
+    node.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_start_that_fails_half_way_may_be_repeated() {
     let cell = Cell::new().await;
     let node = filled(&cell).await;
@@ -151,6 +182,7 @@ async fn a_start_that_fails_half_way_may_be_repeated() {
     append_value(&node, partition(1, 0), "unflushed").await;
     node.halt().await;
     cell.objects.fail_all(Some(headgate_log::store::Fault::Unavailable));
+    forget_copies(&cell);
     for _ in 0..3 {
         let failed = cell.try_start().await.err();
         assert!(matches!(failed, Some(StartError::Object(_))), "{failed:?}");

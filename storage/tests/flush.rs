@@ -4,12 +4,16 @@ mod support;
 
 use std::sync::Arc;
 
+use headgate_log::disk::Disk;
+use headgate_log::object::build_flush;
 use headgate_log::store::{Fault, StoreCall};
+use headgate_metadata::id::WalPosition;
 use headgate_metadata::keys;
+use headgate_metadata::record::{ChainRecord, FlushedRecord, Record};
 use headgate_metadata::store::Select;
 use headgate_storage::{FlushFault, Node};
 use support::faulty_metadata::{FaultyMetadata, MetadataFault};
-use support::{Batch, Cell, append, append_value, partition, read_all};
+use support::{Batch, Cell, append, append_value, partition, put, read_all};
 
 async fn fill(node: &Node, from: u32, count: u32) {
     for sequence in from..from + count {
@@ -19,7 +23,8 @@ async fn fill(node: &Node, from: u32, count: u32) {
 }
 
 async fn check(node: &Node, count: u32) {
-    let expected: Vec<(u64, String)> = (0..count).map(|index| (u64::from(index), format!("value-{index}"))).collect();
+    let expected: Vec<(u64, String)> =
+        (0..count).map(|index| (u64::from(index), format!("value-{index}"))).collect();
     assert_eq!(read_all(node, partition(1, 0), 0).await, expected);
 }
 
@@ -98,6 +103,34 @@ async fn section_6_1_a_commit_that_never_arrived_is_repeated() {
 }
 
 #[tokio::test]
+async fn section_6_1_another_writers_flush_of_the_same_bytes_counts_and_this_one_goes_on_from_its_end() {
+    let mut cell = Cell::new().await;
+    cell.config.tail_bytes_max = 0;
+    let node = cell.start().await;
+    fill(&node, 0, 5).await;
+    // A zombie of the owner flushes the first half.
+    let (wal, start, end) = (node.wal(), WalPosition::new(0), node.committed());
+    let disk: Arc<dyn Disk> = Arc::new(cell.disk.clone());
+    let object = build_flush(&disk, &cell.config.wal_dir, wal, start, end, 99).expect("the WAL is right");
+    cell.objects.store().put(&object.name, object.parts).await.expect("the store works");
+    let link = ChainRecord { end, object: object.name.to_string() };
+    put(&cell.store, keys::chain(wal, start), link.encode()).await;
+    put(&cell.store, keys::flushed(wal), FlushedRecord { position: end }.encode()).await;
+    fill(&node, 5, 5).await;
+    node.flush_now().await.expect("the other's object counts");
+    let chain = cell.store.read(&[Select::Prefix("chain/".into())]).await.expect("memory does not fail");
+    let objects: Vec<ChainRecord> =
+        chain.results[0].iter().map(|entry| ChainRecord::decode(&entry.value).expect("a record")).collect();
+    assert_eq!(objects[0], link);
+    assert_eq!((objects.len(), objects[1].end), (2, node.committed()));
+    check(&node, 10).await;
+    node.halt().await;
+    let node = cell.start().await;
+    check(&node, 10).await;
+    node.shutdown().await;
+}
+
+#[tokio::test]
 async fn a_restart_after_each_stage_of_a_flush_and_a_manifest_finds_everything() {
     // Each stage is a call that fails; then the process ends.
     let stages = [
@@ -162,7 +195,8 @@ async fn section_6_5_chunks_are_deleted_only_when_flushed_is_past_them() {
     for _ in 0..10 {
         append_value(&node, partition(1, 0), &big).await;
     }
-    let chunks = || cell.disk.paths().iter().filter(|path| path.to_string_lossy().ends_with(".chunk")).count();
+    let chunks =
+        || cell.disk.paths().iter().filter(|path| path.to_string_lossy().ends_with(".chunk")).count();
     assert!(chunks() >= 3);
     assert!(node.flush_now().await.is_err());
     assert!(chunks() >= 3, "nothing is deleted while the store refuses");

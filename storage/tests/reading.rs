@@ -59,7 +59,8 @@ async fn read(node: &Node, partitions: &[(u32, u64)], bytes_max: u64) -> Vec<Rea
         bytes_max,
         current_epoch: None,
     });
-    let request = ReadRequest { partitions: partitions.collect(), bytes_max, isolation: Isolation::ReadCommitted };
+    let request =
+        ReadRequest { partitions: partitions.collect(), bytes_max, isolation: Isolation::ReadCommitted };
     node.read(&caller(partition(1, 0).key.cluster), &request).await
 }
 
@@ -73,7 +74,8 @@ async fn every_offset_is_read_from_wherever_it_lies() {
     for place in PLACES {
         let (_cell, node) = cell_with_data_at(place, async |node: &Node| {
             for index in 0..30 {
-                append(node, partition(1, 0), &Batch::of(&[&format!("a{index}"), &format!("b{index}")])).await;
+                append(node, partition(1, 0), &Batch::of(&[&format!("a{index}"), &format!("b{index}")]))
+                    .await;
                 append_value(node, partition(1, 1), "other").await;
             }
         })
@@ -99,7 +101,11 @@ async fn a_read_gives_whole_batches_within_its_bytes_and_only_the_very_first_may
         })
         .await;
         let outcomes = read(&node, &[(0, 0), (1, 0)], 1).await;
-        assert_eq!(values(&outcomes[0]).len(), 1, "{place:?}: the first batch is given although it is larger");
+        assert_eq!(
+            values(&outcomes[0]).len(),
+            1,
+            "{place:?}: the first batch is given although it is larger"
+        );
         assert_eq!(values(&outcomes[1]).len(), 0, "{place:?}: the second partition gets nothing");
         let outcomes = read(&node, &[(0, 0), (1, 0)], 1500).await;
         assert_eq!(values(&outcomes[0]).len(), 2, "{place:?}: two batches fit");
@@ -175,11 +181,13 @@ async fn an_epoch_ends_where_the_next_owner_began() {
         append_value(&node, partition(1, 0), "x").await;
         let caller = caller(partition(1, 0).key.cluster);
         for asked in 1..=life {
-            let found = node.epoch_end(&caller, partition(1, 0), LeaderEpoch::new(asked)).await.expect("owned");
+            let found =
+                node.epoch_end(&caller, partition(1, 0), LeaderEpoch::new(asked)).await.expect("owned");
             assert_eq!(found.epoch, Some(LeaderEpoch::new(asked)));
             assert_eq!(found.end, Some(Offset::new(u64::from(asked))));
         }
-        let ahead = node.epoch_end(&caller, partition(1, 0), LeaderEpoch::new(life + 1)).await.expect("owned");
+        let ahead =
+            node.epoch_end(&caller, partition(1, 0), LeaderEpoch::new(life + 1)).await.expect("owned");
         assert_eq!((ahead.epoch, ahead.end), (None, None));
         assert_eq!(node.leader_epoch(partition(1, 0).slot).await, Ok(LeaderEpoch::new(life)));
         node.halt().await;
@@ -199,7 +207,8 @@ async fn section_9_an_older_leader_epoch_is_served_and_a_newer_one_waits_for_rou
             bytes_max: 1000,
             current_epoch: Some(LeaderEpoch::new(epoch)),
         };
-        let request = ReadRequest { partitions: vec![read], bytes_max: 1000, isolation: Isolation::ReadUncommitted };
+        let request =
+            ReadRequest { partitions: vec![read], bytes_max: 1000, isolation: Isolation::ReadUncommitted };
         node.read(&caller(partition(1, 0).key.cluster), &request).await.remove(0)
     };
     assert!(read(1).await.is_ok());

@@ -11,7 +11,8 @@ use headgate_metadata::store::Select;
 use headgate_storage::{Node, PartitionUsage};
 use headgate_storage_client::{AppendError, Isolation, OffsetQuery, ReadError, SentBytes, Storage};
 use support::{
-    Batch, Cell, START_MS, append, append_value, caller, cluster, partition, put, read_all, try_append, try_read,
+    Batch, Cell, START_MS, append, append_value, caller, cluster, partition, put, read_all, try_append,
+    try_read,
 };
 
 const HOUR: u64 = 3_600_000;
@@ -98,7 +99,8 @@ async fn section_8_data_of_a_removed_topic_is_unreachable_at_once_and_gone_from_
     let revision = put(&cell.store, key.clone(), tombstone.encode()).await;
     let mut caller = caller(cluster(1));
     caller.revision_seen = revision;
-    let found = node.offsets_at(&caller, partition(1, 0), OffsetQuery::Latest(Isolation::ReadUncommitted)).await;
+    let found =
+        node.offsets_at(&caller, partition(1, 0), OffsetQuery::Latest(Isolation::ReadUncommitted)).await;
     assert_eq!(found.err(), Some(ReadError::Removed));
     assert_eq!(try_append(&node, partition(1, 0), &Batch::of(&["x"])).await, Err(AppendError::Removed));
     node.keep_house_now().await;
@@ -156,7 +158,7 @@ async fn design_7_bytes_in_are_the_bytes_of_the_batches_once_however_often_the_n
             append(&node, partition(1, 0), &batch).await;
             append(&node, partition(1, 0), &batch).await;
             expected += batch.bytes().len() as u64;
-            cell.clock.advance(Duration::from_secs(60));
+            cell.clock.advance(Duration::from_mins(1));
         }
         if life % 2 == 1 {
             node.flush_now().await.expect("the flush succeeds");
@@ -212,7 +214,8 @@ async fn section_13_the_mark_of_an_hour_stands_before_the_first_record_of_the_ne
     append_value(&node, partition(1, 0), "x").await;
     let first_hour = START_MS / HOUR;
     let check = |node: &Node, hours: &[(u64, u64)]| {
-        let marks: Vec<_> = usage(node).marks.iter().map(|(hour, counters)| (*hour, counters.bytes_in.get())).collect();
+        let marks: Vec<_> =
+            usage(node).marks.iter().map(|(hour, counters)| (*hour, counters.bytes_in.get())).collect();
         assert_eq!(marks, hours);
     };
     check(&node, &[(first_hour, size)]);

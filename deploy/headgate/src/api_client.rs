@@ -1,6 +1,7 @@
 //! A client of the control API: signs each request (SigV4) with the usual AWS environment variables.
 
 use std::env;
+use std::fmt::Write as _;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -27,7 +28,8 @@ impl ApiClient {
     /// Takes `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and `AWS_REGION` of the environment.
     pub(crate) fn from_environment(endpoint: &str) -> Result<Self> {
         let required = |name: &str| {
-            env::var(name).map_err(|_| anyhow!("{name} is not set; `source DATA/clients/env.sh` sets what is needed"))
+            env::var(name)
+                .map_err(|_| anyhow!("{name} is not set; `source DATA/clients/env.sh` sets what is needed"))
         };
         let credentials = Credentials::new(
             required("AWS_ACCESS_KEY_ID")?,
@@ -45,21 +47,39 @@ impl ApiClient {
     }
 
     /// Calls an operation of IAM or STS (AWS Query): form parameters in, XML out.
-    pub(crate) async fn query(&self, service: &str, version: &str, parameters: &[(&str, &str)]) -> Result<Answer> {
+    pub(crate) async fn query(
+        &self,
+        service: &str,
+        version: &str,
+        parameters: &[(&str, &str)],
+    ) -> Result<Answer> {
         let mut form = format!("Version={version}");
         for (name, value) in parameters {
-            form.push_str(&format!("&{name}={}", percent_encode(value)));
+            form.extend(["&", name, "=", &percent_encode(value)]);
         }
         self.send(service, Method::POST, "/", "application/x-www-form-urlencoded", form.into()).await
     }
 
     /// Calls a JSON operation.
-    pub(crate) async fn json(&self, service: &str, method: Method, path: &str, body: Option<&Value>) -> Result<Answer> {
+    pub(crate) async fn json(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        body: Option<&Value>,
+    ) -> Result<Answer> {
         let body = body.map(|body| Bytes::from(body.to_string())).unwrap_or_default();
         self.send(service, method, path, "application/json", body).await
     }
 
-    async fn send(&self, service: &str, method: Method, path: &str, content_type: &str, body: Bytes) -> Result<Answer> {
+    async fn send(
+        &self,
+        service: &str,
+        method: Method,
+        path: &str,
+        content_type: &str,
+        body: Bytes,
+    ) -> Result<Answer> {
         let authority = self.endpoint.authority().expect("checked when the client was made").as_str();
         let url = format!("http://{authority}{path}");
         let region = if matches!(service, "iam" | "sts") { "us-east-1" } else { &self.region };
@@ -73,7 +93,8 @@ impl ApiClient {
             .build()?
             .into();
         let headers = [("host", authority), ("content-type", content_type)];
-        let signable = SignableRequest::new(method.as_str(), &url, headers.into_iter(), SignableBody::Bytes(&body))?;
+        let signable =
+            SignableRequest::new(method.as_str(), &url, headers.into_iter(), SignableBody::Bytes(&body))?;
         let (instructions, _) = sign(signable, &parameters)?.into_parts();
         let mut request = Request::builder()
             .method(method)
@@ -86,9 +107,9 @@ impl ApiClient {
     }
 
     async fn exchange(&self, authority: &str, request: Request<Full<Bytes>>) -> Result<Answer> {
-        let stream = tokio::net::TcpStream::connect(authority)
-            .await
-            .with_context(|| format!("no Headgate process answers at http://{authority}; start one, or give --api"))?;
+        let stream = tokio::net::TcpStream::connect(authority).await.with_context(|| {
+            format!("no Headgate process answers at http://{authority}; start one, or give --api")
+        })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
         let response = sender.send_request(request).await?;
@@ -121,7 +142,14 @@ impl Answer {
 fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (content, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(content.replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", "\"").replace("&apos;", "'").replace("&amp;", "&"))
+    Some(
+        content
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&quot;", "\"")
+            .replace("&apos;", "'")
+            .replace("&amp;", "&"),
+    )
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
@@ -141,7 +169,7 @@ pub(crate) fn percent_encode(text: &str) -> String {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
             encoded.push(char::from(byte));
         } else {
-            encoded.push_str(&format!("%{byte:02X}"));
+            write!(encoded, "%{byte:02X}").expect("writing to a String cannot fail");
         }
     }
     encoded

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose,
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyPair, KeyUsagePurpose,
 };
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject as _;
@@ -37,7 +37,8 @@ pub(crate) fn load_or_create(data: &DataDir, names: &[String]) -> Result<Certifi
         write_private(&ca_key_path, key.serialize_pem().as_bytes())?;
         write_private(&ca_pem_path, certificate.pem().as_bytes())?;
     }
-    let (pem_path, key_path, names_path) = (dir.join("server.pem"), dir.join("server.key"), dir.join("server.names"));
+    let (pem_path, key_path, names_path) =
+        (dir.join("server.pem"), dir.join("server.key"), dir.join("server.names"));
     let wanted = names.join("\n");
     if std::fs::read_to_string(&names_path).ok().as_deref() != Some(&wanted) || !pem_path.exists() {
         let ca_key = KeyPair::from_pem(&std::fs::read_to_string(&ca_key_path)?)

@@ -17,12 +17,14 @@ pub(crate) struct DataDir {
 impl DataDir {
     /// Creates the directory where needed and takes its lock; a second process is refused with the first one's pid.
     pub(crate) fn hold(path: &Path) -> Result<Self> {
-        fs::create_dir_all(path).with_context(|| format!("cannot create the data directory {}", path.display()))?;
+        fs::create_dir_all(path)
+            .with_context(|| format!("cannot create the data directory {}", path.display()))?;
         fs::set_permissions(path, Permissions::from_mode(0o700))
             .with_context(|| format!("cannot restrict {} to its owner", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("cannot resolve {}", path.display()))?;
         let lock_path = path.join("lock");
-        let mut lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path)?;
+        let mut lock =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).open(&lock_path)?;
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             let mut holder = String::new();
             lock.read_to_string(&mut holder).ok();

@@ -10,9 +10,11 @@ use crate::random::random_bytes;
 pub(crate) fn load_or_create(data: &DataDir) -> Result<MasterKey> {
     let path = data.join("master.key");
     if path.exists() {
-        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let key = from_hex(text.trim())
-            .ok_or_else(|| anyhow!("{} does not hold 64 hexadecimal digits; restore it from a backup", path.display()))?;
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let key = from_hex(text.trim()).ok_or_else(|| {
+            anyhow!("{} does not hold 64 hexadecimal digits; restore it from a backup", path.display())
+        })?;
         return Ok(MasterKey::new(&key));
     }
     let mut key = [0; 32];

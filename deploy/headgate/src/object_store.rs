@@ -11,8 +11,7 @@ use headgate_log::store::{Secret, Store, StoreOptions};
 
 /// Opens the store of the URL with the credentials of the environment, and tries it: what is wrong is said at start.
 pub(crate) async fn open(url: &str, random: u64) -> Result<Store> {
-    let url = absolute(url)?;
-    let store = Store::open(&url, &options(|name| env::var(name).ok())?)?;
+    let store = Store::open(url, &options(|name| env::var(name).ok())?)?;
     store.probe(random).await?;
     Ok(store)
 }
@@ -29,10 +28,11 @@ pub(crate) fn reopen(url: &str) -> Result<Store> {
 }
 
 /// `file://` paths may be given relative to the working directory.
-fn absolute(url: &str) -> Result<String> {
+pub(crate) fn absolute(url: &str) -> Result<String> {
     match url.strip_prefix("file://") {
         Some(path) => {
-            let path = std::path::absolute(path).with_context(|| format!("{url} does not name a directory"))?;
+            let path =
+                std::path::absolute(path).with_context(|| format!("{url} does not name a directory"))?;
             Ok(format!("file://{}", path.display()))
         }
         None if url.starts_with("s3://") => Ok(url.to_owned()),
@@ -42,7 +42,8 @@ fn absolute(url: &str) -> Result<String> {
 
 /// Credentials are taken from one place whole: half of ours with half of AWS's can only be a mistake.
 fn options(variable: impl Fn(&str) -> Option<String>) -> Result<StoreOptions> {
-    let own = |name: &str| variable(&format!("HEADGATE_OBJECT_STORE_{name}")).filter(|value| !value.is_empty());
+    let own =
+        |name: &str| variable(&format!("HEADGATE_OBJECT_STORE_{name}")).filter(|value| !value.is_empty());
     let aws = |name: &str| variable(&format!("AWS_{name}")).filter(|value| !value.is_empty());
     let (key, secret, token) = if own("ACCESS_KEY_ID").is_some() {
         (own("ACCESS_KEY_ID"), own("SECRET_ACCESS_KEY"), own("SESSION_TOKEN"))
@@ -52,8 +53,12 @@ fn options(variable: impl Fn(&str) -> Option<String>) -> Result<StoreOptions> {
     let access_key = match (key, secret) {
         (Some(key), Some(secret)) => Some((key, Secret::new(secret))),
         (None, None) => None,
-        (Some(key), None) => bail!("the object store's access key {key} comes without a secret; set *_SECRET_ACCESS_KEY beside it"),
-        (None, Some(_)) => bail!("the object store's secret comes without an access key; set *_ACCESS_KEY_ID beside it"),
+        (Some(key), None) => bail!(
+            "the object store's access key {key} comes without a secret; set *_SECRET_ACCESS_KEY beside it"
+        ),
+        (None, Some(_)) => {
+            bail!("the object store's secret comes without an access key; set *_ACCESS_KEY_ID beside it")
+        }
     };
     Ok(StoreOptions {
         access_key,

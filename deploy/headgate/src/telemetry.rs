@@ -32,13 +32,18 @@ pub(crate) fn start() -> Result<Telemetry> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let filter = filter.add_directive("aws_sigv4=warn".parse().context("a constant directive")?);
     let json = !std::io::stderr().is_terminal();
-    let text = (!json).then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false));
+    let text =
+        (!json).then(|| tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false));
     let lines = json.then(|| tracing_subscriber::fmt::layer().json().with_writer(std::io::stderr));
     let provider = if traces_wanted() { Some(tracer_provider()?) } else { None };
-    let spans = provider
-        .as_ref()
-        .map(|provider| tracing_opentelemetry::layer().with_tracer(provider.tracer("headgate")).with_filter(spans_only()));
-    tracing_subscriber::registry().with(spans).with(text.with_filter(filter.clone())).with(lines.with_filter(filter)).init();
+    let spans = provider.as_ref().map(|provider| {
+        tracing_opentelemetry::layer().with_tracer(provider.tracer("headgate")).with_filter(spans_only())
+    });
+    tracing_subscriber::registry()
+        .with(spans)
+        .with(text.with_filter(filter.clone()))
+        .with(lines.with_filter(filter))
+        .init();
     Ok(Telemetry(provider))
 }
 
@@ -60,6 +65,7 @@ fn tracer_provider() -> Result<SdkTracerProvider> {
         .with_http()
         .build()
         .context("the OTLP exporter asked for by OTEL_EXPORTER_OTLP_* cannot be made")?;
-    let resource = Resource::builder().with_service_name(env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "headgate".into()));
+    let resource = Resource::builder()
+        .with_service_name(env::var("OTEL_SERVICE_NAME").unwrap_or_else(|_| "headgate".into()));
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource.build()).build())
 }

@@ -21,7 +21,9 @@ fn section<'t>(text: &'t str, heading: &str) -> &'t str {
         *at += line.len() + 1;
         Some((here, line))
     });
-    let end = next.skip(1).find(|(_, line)| line.starts_with("# ") || line.starts_with("## ") || line.starts_with(&format!("{level} ")));
+    let end = next.skip(1).find(|(_, line)| {
+        line.starts_with("# ") || line.starts_with("## ") || line.starts_with(&format!("{level} "))
+    });
     &body[..end.map_or(body.len(), |(at, _)| at)]
 }
 
@@ -43,7 +45,8 @@ fn check_path_of(heading: &str) {
     let files: BTreeSet<&String> = steps.iter().map(|(path, _)| path).collect();
     assert!(!steps.is_empty() && files.len() <= 6, "{heading}: one to six files, {} named", files.len());
     for (path, function) in &steps {
-        let code = std::fs::read_to_string(root().join(path)).unwrap_or_else(|_| panic!("{heading}: {path} does not exist"));
+        let code = std::fs::read_to_string(root().join(path))
+            .unwrap_or_else(|_| panic!("{heading}: {path} does not exist"));
         let name = function.rsplit("::").next().expect("split gives at least one part");
         assert!(code.contains(&format!("fn {name}")), "{heading}: {path} has no function {name}");
     }
@@ -94,7 +97,8 @@ fn the_drawing_of_crates_has_exactly_the_arrows_of_the_manifests() {
     };
     let mut real = BTreeSet::new();
     for folder in folders {
-        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("the manifest is readable");
+        let manifest = std::fs::read_to_string(root().join(folder).join("Cargo.toml"))
+            .expect("the manifest is readable");
         let manifest: toml::Table = manifest.parse().expect("the manifest is TOML");
         let dependencies = manifest["dependencies"].as_table().expect("every crate has dependencies");
         for package in dependencies.keys().filter(|name| name.starts_with("headgate-")) {

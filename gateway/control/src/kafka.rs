@@ -18,6 +18,7 @@ mod describe_cluster;
 mod kafka_versions;
 mod list_clusters;
 mod operations;
+mod policy;
 mod provisioned;
 mod tags;
 
@@ -34,6 +35,9 @@ pub(crate) enum Operation {
     UntagResource(String),
     ListClusterOperationsV2(String),
     DescribeClusterOperationV2(String),
+    GetClusterPolicy(String),
+    PutClusterPolicy(String),
+    DeleteClusterPolicy(String),
     ListKafkaVersions,
     GetCompatibleKafkaVersions,
     /// A call of provisioned clusters, by its name.
@@ -60,6 +64,9 @@ impl Operation {
             ("GET", ["api", "v2", "operations", operation]) => {
                 Self::DescribeClusterOperationV2(arn(operation))
             }
+            ("GET", ["v1", "clusters", cluster, "policy"]) => Self::GetClusterPolicy(arn(cluster)),
+            ("PUT", ["v1", "clusters", cluster, "policy"]) => Self::PutClusterPolicy(arn(cluster)),
+            ("DELETE", ["v1", "clusters", cluster, "policy"]) => Self::DeleteClusterPolicy(arn(cluster)),
             ("GET", ["v1", "tags", resource]) => Self::ListTagsForResource(arn(resource)),
             ("POST", ["v1", "tags", resource]) => Self::TagResource(arn(resource)),
             ("DELETE", ["v1", "tags", resource]) => Self::UntagResource(arn(resource)),
@@ -82,6 +89,9 @@ impl Operation {
             Self::UntagResource(_) => "UntagResource",
             Self::ListClusterOperationsV2(_) => "ListClusterOperationsV2",
             Self::DescribeClusterOperationV2(_) => "DescribeClusterOperationV2",
+            Self::GetClusterPolicy(_) => "GetClusterPolicy",
+            Self::PutClusterPolicy(_) => "PutClusterPolicy",
+            Self::DeleteClusterPolicy(_) => "DeleteClusterPolicy",
             Self::ListKafkaVersions => "ListKafkaVersions",
             Self::GetCompatibleKafkaVersions => "GetCompatibleKafkaVersions",
             Self::Provisioned(name) => name,
@@ -100,6 +110,8 @@ impl Operation {
             Self::UntagResource(arn) => tags::remove(call, arn).await,
             Self::ListClusterOperationsV2(arn) => operations::list(call, arn).await,
             Self::DescribeClusterOperationV2(arn) => operations::describe(call, arn),
+            Self::GetClusterPolicy(arn) | Self::DeleteClusterPolicy(arn) => policy::absent(call, arn).await,
+            Self::PutClusterPolicy(arn) => policy::put(call, arn).await,
             Self::ListKafkaVersions => kafka_versions::list(call),
             Self::GetCompatibleKafkaVersions => kafka_versions::compatible(call),
             Self::Provisioned(name) => provisioned::run(call, name),

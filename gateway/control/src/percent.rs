@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-/// Decodes one path segment; `None` for broken escapes, bytes that are not UTF-8, and control characters, which no name has.
+/// Decodes one path segment; `None` for broken escapes and bytes that are not UTF-8.
 pub(crate) fn decode(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -81,6 +81,8 @@ pub(crate) fn encode(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -116,6 +118,14 @@ mod tests {
         let list = Parameters::parse("l.member.1=a&l.member.2=b&l.member.4=d").expect("a form");
         assert_eq!(list.members("l"), ["a", "b"]);
         assert!(form.names("Tags") && form.names("a") && !form.names("Tag"));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_survives_encoding_and_no_text_breaks_the_decoder(text in ".*", wire in "[ -~]*") {
+            prop_assert_eq!(decode(&encode(&text)), Some(text));
+            drop((decode(&wire), segments(&wire), Parameters::parse(&wire)));
+        }
     }
 
     #[test]

@@ -26,6 +26,8 @@ use crate::request::ApiRequest;
 
 /// The head of a request at most; hyper closes beyond it. Signed headers with a session token are below 10 KiB.
 const HEAD_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a refused body that are read away at most.
+const DISCARD_BYTES_MAX: usize = 16 << 20;
 /// The pause after `accept` failed: mostly descriptors ran out, and only time brings them back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -189,7 +191,10 @@ impl ControlServer {
         };
         let received = match self.api.admit(&request) {
             Ok(()) => self.receive(body).await,
-            Err(throttled) => Err(throttled),
+            Err(throttled) => {
+                self.discard(body).await;
+                Err(throttled)
+            }
         };
         let answer = match received {
             Ok((body, _room)) => {
@@ -198,7 +203,7 @@ impl ControlServer {
             }
             Err(error) => {
                 let mut answer = self.api.refuse(&request, &error);
-                // The rest of the body was not read, so nothing further on this connection can be understood.
+                // The body may not have been read to its end, so nothing further on this connection can be understood.
                 answer.headers.push(("connection", "close".to_owned()));
                 answer
             }
@@ -210,23 +215,43 @@ impl ControlServer {
     async fn receive(&self, body: Incoming) -> Result<(Bytes, SemaphorePermit<'_>), ApiError> {
         let config = &self.api.config;
         let expected = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
-        // A body of unknown or excessive length is read up to the limit, never beyond.
-        let reserved = expected.unwrap_or(usize::MAX).min(config.request_bytes_max);
+        if expected.is_some_and(|bytes| bytes > config.request_bytes_max) {
+            self.discard(body).await;
+            return Err(self.too_large());
+        }
+        // A body of unknown length is read up to the limit, never beyond.
+        let reserved = expected.unwrap_or(config.request_bytes_max);
         let received = async {
             let room = self.room.acquire_many(kib(reserved) as u32).await;
             (Limited::new(body, config.request_bytes_max).collect().await, room)
         };
         match tokio::time::timeout(config.receive_max, received).await {
             Ok((Ok(whole), Ok(room))) => Ok((whole.to_bytes(), room)),
-            Ok((Err(error), _)) if error.is::<LengthLimitError>() => {
-                let message = format!("The request body is larger than {} bytes.", config.request_bytes_max);
-                Err(ApiError::new(ApiError::TOO_LARGE, message))
-            }
+            Ok((Err(error), _)) if error.is::<LengthLimitError>() => Err(self.too_large()),
             Ok(_) => Err(ApiError::malformed("The request body did not arrive whole.")),
             Err(_) => {
                 Err(ApiError::new(ApiError::RECEIVE_TIMEOUT, "The request body did not arrive in time."))
             }
         }
+    }
+
+    /// Reads a refused body away, within bounds: a client that is still sending when the socket closes would lose the answer.
+    async fn discard(&self, mut body: Incoming) {
+        let discarded = async {
+            let mut left = DISCARD_BYTES_MAX;
+            while let Some(Ok(frame)) = body.frame().await {
+                let bytes = frame.data_ref().map_or(0, Bytes::len);
+                let Some(fewer) = left.checked_sub(bytes) else { return };
+                left = fewer;
+            }
+        };
+        // Whether it came to its end makes no difference to the answer.
+        drop(tokio::time::timeout(self.api.config.receive_max, discarded).await);
+    }
+
+    fn too_large(&self) -> ApiError {
+        let bytes = self.api.config.request_bytes_max;
+        ApiError::new(ApiError::TOO_LARGE, format!("The request body is larger than {bytes} bytes."))
     }
 }
 

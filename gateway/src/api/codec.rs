@@ -17,8 +17,9 @@ pub(crate) struct WalkedBody {
 
 impl WalkedBody {
     /// Checks `bytes` against `shape`.
-    pub(crate) fn check(shape: &Shape, version: i16, bytes: Bytes) -> Result<Self, ShapeDefect> {
-        walk(shape, version, &bytes)?;
+    pub(crate) fn check(shape: &Shape, version: i16, mut bytes: Bytes) -> Result<Self, ShapeDefect> {
+        // The codec gets the request alone, so that what stands behind it is never taken for a part of it.
+        bytes.truncate(walk(shape, version, &bytes)?);
         Ok(Self { version, bytes })
     }
 }
@@ -48,7 +49,10 @@ pub(crate) fn decode<R: Request>(body: WalkedBody) -> Result<R, Malformed> {
 }
 
 /// Encodes a response with its length and header.
-pub(crate) fn respond<P: Encodable + HeaderVersion>(call: &Call, response: &P) -> Result<Response, Malformed> {
+pub(crate) fn respond<P: Encodable + HeaderVersion>(
+    call: &Call,
+    response: &P,
+) -> Result<Response, Malformed> {
     let failed = |_| Malformed::Response { key: call.key, version: call.version };
     let body_bytes = response.compute_size(call.version).map_err(failed)?;
     let mut frame = BytesMut::with_capacity(16 + body_bytes);

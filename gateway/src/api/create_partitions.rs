@@ -40,9 +40,15 @@ pub(super) async fn handle(
     CreatePartitionsResponse::default().with_results(results)
 }
 
-async fn grow(session: &Session, topic: &CreatePartitionsTopic, validate_only: bool) -> Result<(), TopicRefused> {
+async fn grow(
+    session: &Session,
+    topic: &CreatePartitionsTopic,
+    validate_only: bool,
+) -> Result<(), TopicRefused> {
     let view = session.fresh_view().await;
-    let view = view.map_err(|_| TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))?;
+    let view = view.map_err(|_| {
+        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
+    })?;
     let count = check(session, &view, topic)?;
     if validate_only {
         return Ok(());

@@ -29,7 +29,11 @@ enum Created {
     Valid(NewTopic),
 }
 
-pub(super) async fn handle(session: &Session, call: &Call, request: CreateTopicsRequest) -> CreateTopicsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: CreateTopicsRequest,
+) -> CreateTopicsResponse {
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *counts.entry(&topic.name).or_default() += 1;
@@ -51,13 +55,16 @@ pub(super) async fn handle(session: &Session, call: &Call, request: CreateTopics
     CreateTopicsResponse::default().with_topics(results)
 }
 
-async fn of_topic(session: &Session, call: &Call, topic: &CreatableTopic, validate_only: bool) -> CreatableTopicResult {
-    let view = match session.fresh_view().await {
-        Ok(view) => view,
-        Err(_) => {
-            let unavailable = TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available");
-            return refused(topic, &unavailable);
-        }
+async fn of_topic(
+    session: &Session,
+    call: &Call,
+    topic: &CreatableTopic,
+    validate_only: bool,
+) -> CreatableTopicResult {
+    let Ok(view) = session.fresh_view().await else {
+        let unavailable =
+            TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available");
+        return refused(topic, &unavailable);
     };
     match create(session, &view, topic, validate_only).await {
         Ok(created) => accepted(session, call, &view, topic, &created),

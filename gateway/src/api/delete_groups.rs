@@ -9,7 +9,11 @@ use crate::error_code;
 use crate::group_access::GROUP_PATIENCE;
 use crate::session::Session;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: DeleteGroupsRequest) -> DeleteGroupsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: DeleteGroupsRequest,
+) -> DeleteGroupsResponse {
     let mut results = Vec::with_capacity(request.groups_names.len());
     for group in request.groups_names {
         let code = delete(session, call, &group).await.err().unwrap_or(error_code::NONE);

@@ -22,7 +22,11 @@ const STATES_FROM: i16 = 6;
 /// From this version on an error has a text.
 const TEXT_FROM: i16 = 5;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: DeleteTopicsRequest) -> DeleteTopicsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: DeleteTopicsRequest,
+) -> DeleteTopicsResponse {
     let wanted = if call.version >= STATES_FROM {
         request.topics
     } else {
@@ -53,7 +57,9 @@ async fn of_topic(session: &Session, call: &Call, topic: DeleteTopicState) -> De
             }
             Err(refused) => Some(refused),
         },
-        Err(_) => Some(TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")),
+        Err(_) => {
+            Some(TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))
+        }
     };
     let Some(refused) = refused else { return result };
     result.error_code = error_code::of_refusal(refused.refusal);
@@ -63,7 +69,11 @@ async fn of_topic(session: &Session, call: &Call, topic: DeleteTopicState) -> De
     result
 }
 
-fn find(session: &Session, view: &ClusterView, topic: &DeleteTopicState) -> Result<Arc<TopicRecord>, TopicRefused> {
+fn find(
+    session: &Session,
+    view: &ClusterView,
+    topic: &DeleteTopicState,
+) -> Result<Arc<TopicRecord>, TopicRefused> {
     let denied = || TopicRefused::new(Refusal::TopicDenied, "Authorization failed.");
     match (&topic.name, TopicId::from_uuid(topic.topic_id)) {
         (Some(name), None) => {
@@ -71,14 +81,21 @@ fn find(session: &Session, view: &ClusterView, topic: &DeleteTopicState) -> Resu
                 return Err(denied());
             }
             let record = view.topic(name).cloned();
-            record.ok_or_else(|| TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic."))
+            record.ok_or_else(|| {
+                TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
+            })
         }
         (None, Some(id)) => {
             // Foreign, deleted and never existing ids look the same.
             let record = view.topic_by_id(id).cloned();
-            let record =
-                record.ok_or_else(|| TopicRefused::new(Refusal::UnknownTopicId, "This server has no topic of this id."))?;
-            if session.may_on_topic(view, rights::DELETE_TOPICS, &record.name) { Ok(record) } else { Err(denied()) }
+            let record = record.ok_or_else(|| {
+                TopicRefused::new(Refusal::UnknownTopicId, "This server has no topic of this id.")
+            })?;
+            if session.may_on_topic(view, rights::DELETE_TOPICS, &record.name) {
+                Ok(record)
+            } else {
+                Err(denied())
+            }
         }
         (Some(_), Some(_)) | (None, None) => {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Name the topic by its name or by its id."))
@@ -91,7 +108,9 @@ async fn delete(session: &Session, record: &TopicRecord) -> Result<(), TopicRefu
     let store = &*session.shared.parts.metadata;
     let deleted = topics::delete(store, session.cluster, &record.name, record.id, now).await;
     let revision = deleted.map_err(|error| match error {
-        TopicError::Unknown => TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic."),
+        TopicError::Unknown => {
+            TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
+        }
         TopicError::Store(error) => {
             tracing::warn!(cluster = %session.cluster, topic = %record.name, %error, "topic not deleted");
             TopicRefused::new(Refusal::from(&error), "the topic could not be deleted now")

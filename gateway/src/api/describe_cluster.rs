@@ -4,6 +4,7 @@ use kafka_protocol::messages::describe_cluster_response::DescribeClusterBroker;
 use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeClusterResponse};
 
 use super::{Call, text};
+use crate::authorized_operations;
 use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::{ListedBroker, Session};
@@ -11,12 +12,22 @@ use crate::session::{ListedBroker, Session};
 /// `endpoint_type` of brokers.
 const BROKERS: i8 = 1;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: DescribeClusterRequest) -> DescribeClusterResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: DescribeClusterRequest,
+) -> DescribeClusterResponse {
     if call.version >= 1 && request.endpoint_type != BROKERS {
         return DescribeClusterResponse::default()
             .with_error_code(error_code::of_refusal(Refusal::MismatchedEndpoint))
             .with_error_message(Some(text("The request was sent to an endpoint of the wrong type.")));
     }
+    let operations = match session.view().await {
+        Ok(view) if request.include_cluster_authorized_operations => {
+            authorized_operations::of_cluster(session, &view)
+        }
+        _ => authorized_operations::NOT_ASKED,
+    };
     let broker = |broker: &ListedBroker| {
         DescribeClusterBroker::default()
             .with_broker_id(BrokerId(broker.id.get() as i32))
@@ -28,5 +39,5 @@ pub(super) async fn handle(session: &Session, call: &Call, request: DescribeClus
         .with_cluster_id(text(session.cluster.to_string()))
         .with_controller_id(BrokerId(session.brokers[0].id.get() as i32))
         .with_brokers(session.brokers.iter().map(broker).collect())
-        .with_cluster_authorized_operations(i32::MIN)
+        .with_cluster_authorized_operations(operations)
 }

@@ -21,14 +21,20 @@ pub(super) const TOPIC: i8 = 2;
 /// `resource_type` of a broker.
 pub(super) const BROKER: i8 = 4;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: DescribeConfigsRequest,
+) -> DescribeConfigsResponse {
     let mut results = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
         results.push(match describe(session, resource).await {
-            Ok(topic) => result.with_error_message(None).with_configs(entries(call, &request, resource, &topic)),
+            Ok(topic) => {
+                result.with_error_message(None).with_configs(entries(call, &request, resource, &topic))
+            }
             Err(refused) => result
                 .with_error_code(error_code::of_refusal(refused.refusal))
                 .with_error_message(Some(text(refused.text))),
@@ -43,7 +49,8 @@ async fn describe(
 ) -> Result<std::sync::Arc<TopicRecord>, TopicRefused> {
     let name = &*resource.resource_name;
     let view = session.view_with(std::iter::once(name).filter(|_| resource.resource_type == TOPIC)).await;
-    let view = view.map_err(|refusal| TopicRefused::new(refusal, "the cluster's metadata is not available"))?;
+    let view =
+        view.map_err(|refusal| TopicRefused::new(refusal, "the cluster's metadata is not available"))?;
     match resource.resource_type {
         TOPIC if !session.may_on_topic(&view, rights::DESCRIBE_CONFIGS, name) => {
             Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."))
@@ -90,7 +97,10 @@ fn entry(
         .with_config_source(shown.source);
     if request.include_synonyms {
         let synonym = |(value, source): (&str, i8)| {
-            DescribeConfigsSynonym::default().with_name(text(key.name)).with_value(Some(text(value))).with_source(source)
+            DescribeConfigsSynonym::default()
+                .with_name(text(key.name))
+                .with_value(Some(text(value)))
+                .with_source(source)
         };
         entry.synonyms = topic_config::values(&topic.configs, key).into_iter().map(synonym).collect();
     }

@@ -1,11 +1,15 @@
 //! DescribeGroups: members and assignments of classic groups.
 
+use std::sync::Arc;
+
+use headgate_metadata::catalog::ClusterView;
 use headgate_storage_client::{GroupDescription, GroupState, MemberDescription};
 use kafka_protocol::messages::describe_groups_response::{DescribedGroup, DescribedGroupMember};
 use kafka_protocol::messages::{DescribeGroupsRequest, DescribeGroupsResponse, GroupId};
 
 use super::{Call, text};
 use crate::authorize::rights;
+use crate::authorized_operations;
 use crate::error_code;
 use crate::group_access::GROUP_PATIENCE;
 use crate::refusal::Refusal;
@@ -14,21 +18,36 @@ use crate::session::Session;
 /// From this version on an unknown group is an error; before, it is described as dead (KIP-1043).
 const UNKNOWN_IS_AN_ERROR_FROM: i16 = 6;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: DescribeGroupsRequest) -> DescribeGroupsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: DescribeGroupsRequest,
+) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
     for group in request.groups {
         groups.push(match describe(session, call, &group).await {
-            Ok(description) => described(call, group, description),
+            Ok((view, description)) => {
+                let mut entry = described(call, group.clone(), description);
+                // Only versions that have the field can ask for it.
+                if request.include_authorized_operations {
+                    entry.authorized_operations = authorized_operations::of_group(session, &view, &group);
+                }
+                entry
+            }
             Err(code) => DescribedGroup::default().with_group_id(group).with_error_code(code),
         });
     }
     DescribeGroupsResponse::default().with_groups(groups)
 }
 
-async fn describe(session: &Session, call: &Call, group: &str) -> Result<GroupDescription, i16> {
+async fn describe(
+    session: &Session,
+    call: &Call,
+    group: &str,
+) -> Result<(Arc<ClusterView>, GroupDescription), i16> {
     let group = session.reach_group(call, rights::DESCRIBE_GROUPS, group, GROUP_PATIENCE).await?;
     let description = session.shared.parts.storage.describe_group(&group.caller, &group.address).await;
-    description.map_err(|error| error_code::of_group(&error))
+    description.map(|description| (group.view, description)).map_err(|error| error_code::of_group(&error))
 }
 
 fn described(call: &Call, group: GroupId, description: GroupDescription) -> DescribedGroup {

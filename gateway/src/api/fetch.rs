@@ -17,10 +17,14 @@ use crate::fetch::{
 use crate::refusal::Refusal;
 use crate::session::Session;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: FetchRequest) -> Result<Answer, Malformed> {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: FetchRequest,
+) -> Result<Answer, Malformed> {
     let random = session.shared.parts.random.bits();
     let budget = &session.shared.fetch_sessions;
-    let asked = match begin(&session.fetch_session, budget, call.version, &request, random) {
+    let asked = match begin(&session.remembered_fetch, budget, call.version, &request, random) {
         Ok(asked) => asked,
         Err(refusal) => return Ok(refused(call, refusal)),
     };
@@ -29,13 +33,13 @@ pub(super) async fn handle(session: &Session, call: &Call, request: FetchRequest
         Err(refusal) => return Ok(unseen(call, &asked, refusal)),
     };
     let wait = wait_of(session, &request);
-    let caller = session.caller(call, wait.wait_max + Duration::from_secs(30), view.revision);
+    let caller = session.caller(call, wait.time_max + Duration::from_secs(30), view.revision);
     let targets = resolve(session, &view, &asked.wanted);
     let (outcomes, reserved) = gather(session, &caller, &targets, wait).await;
     let mut entries = entries(&asked.wanted, &targets, outcomes, wait.isolation);
-    finish(&session.fetch_session, &asked, &mut entries);
+    finish(&session.remembered_fetch, &asked, &mut entries);
     let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
-    Ok(Answer::Respond(encode(call, answer, Some(reserved))))
+    Ok(Answer::Respond(encode(call, &answer, Some(reserved))))
 }
 
 /// A view that knows all topics asked for, or is fresh.
@@ -53,7 +57,7 @@ fn wait_of(session: &Session, request: &FetchRequest) -> Wait {
     Wait {
         bytes_min: positive(request.min_bytes),
         bytes_max: positive(request.max_bytes).min(session.shared.config.fetch_bytes_max),
-        wait_max: Duration::from_millis(positive(request.max_wait_ms)),
+        time_max: Duration::from_millis(positive(request.max_wait_ms)),
         isolation: match request.isolation_level {
             1 => Isolation::ReadCommitted,
             _ => Isolation::ReadUncommitted,
@@ -98,8 +102,9 @@ fn entries(
 
 /// The whole request is refused: a session that is not there, or not as the client thinks.
 fn refused(call: &Call, refusal: Refusal) -> Answer {
-    let answer = FetchAnswer { error_code: error_code::of_refusal(refusal), session_id: 0, entries: Vec::new() };
-    Answer::Respond(encode(call, answer, None))
+    let answer =
+        FetchAnswer { error_code: error_code::of_refusal(refusal), session_id: 0, entries: Vec::new() };
+    Answer::Respond(encode(call, &answer, None))
 }
 
 /// The cluster's metadata cannot be had: every partition says so, and is asked again.
@@ -111,5 +116,5 @@ fn unseen(call: &Call, asked: &Asked, refusal: Refusal) -> Answer {
     let failure = |wanted: &Wanted| FetchEntry::failure(wanted.topic.clone(), wanted.partition, code);
     let entries = asked.wanted.iter().map(failure).collect();
     let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
-    Answer::Respond(encode(call, answer, None))
+    Answer::Respond(encode(call, &answer, None))
 }

@@ -47,17 +47,26 @@ pub(super) async fn handle(
     IncrementalAlterConfigsResponse::default().with_responses(responses)
 }
 
-async fn alter(session: &Session, resource: &AlterConfigsResource, validate_only: bool) -> Result<(), TopicRefused> {
+async fn alter(
+    session: &Session,
+    resource: &AlterConfigsResource,
+    validate_only: bool,
+) -> Result<(), TopicRefused> {
     let name = &*resource.resource_name;
     match resource.resource_type {
         TOPIC => {}
         BROKER => {
-            return Err(TopicRefused::new(Refusal::ClusterDenied, "configs of brokers cannot be set on this cluster"));
+            return Err(TopicRefused::new(
+                Refusal::ClusterDenied,
+                "configs of brokers cannot be set on this cluster",
+            ));
         }
         _ => return Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
     }
     let view = session.fresh_view().await;
-    let view = view.map_err(|_| TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))?;
+    let view = view.map_err(|_| {
+        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
+    })?;
     if !session.may_on_topic(&view, rights::INCREMENTAL_ALTER_CONFIGS, name) {
         return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
     }
@@ -71,8 +80,8 @@ async fn alter(session: &Session, resource: &AlterConfigsResource, validate_only
     let apply = |configs: &mut BTreeMap<String, String>| {
         for (name, value) in &changes {
             match value {
-                Some(value) => configs.insert(name.clone(), value.clone()),
-                None => configs.remove(name),
+                Change::Set(value) => configs.insert(name.clone(), value.clone()),
+                Change::Remove => configs.remove(name),
             };
         }
         Ok::<(), std::convert::Infallible>(())
@@ -91,16 +100,17 @@ async fn alter(session: &Session, resource: &AlterConfigsResource, validate_only
     Ok(())
 }
 
-/// The configs to set (with a value) and to remove (without).
-fn parse(configs: &[AlterableConfig]) -> Result<BTreeMap<String, Option<String>>, TopicRefused> {
+/// What becomes of a config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Change {
+    Set(String),
+    Remove,
+}
+
+fn parse(configs: &[AlterableConfig]) -> Result<BTreeMap<String, Change>, TopicRefused> {
     let mut changes = BTreeMap::new();
     for config in configs {
-        let change = change(config).map_err(|refused| TopicRefused::new(Refusal::InvalidConfig, refused.to_string()))?;
-        let change = change.ok_or_else(|| {
-            let text = format!("Unknown or incomplete operation {} on {}", config.config_operation, config.name);
-            TopicRefused::new(Refusal::InvalidRequest, text)
-        })?;
-        if changes.insert(config.name.to_string(), change).is_some() {
+        if changes.insert(config.name.to_string(), change(config)?).is_some() {
             let text = format!("Error due to duplicate config keys: {}", config.name);
             return Err(TopicRefused::new(Refusal::InvalidRequest, text));
         }
@@ -108,18 +118,21 @@ fn parse(configs: &[AlterableConfig]) -> Result<BTreeMap<String, Option<String>>
     Ok(changes)
 }
 
-/// `None` for an operation that does not exist, or a value that is missing.
-fn change(config: &AlterableConfig) -> Result<Option<Option<String>>, ConfigRefused> {
-    topic_config::settable(&config.name, Moment::Later)?;
+fn change(config: &AlterableConfig) -> Result<Change, TopicRefused> {
+    let invalid = |refused: ConfigRefused| TopicRefused::new(Refusal::InvalidConfig, refused.to_string());
+    topic_config::settable(&config.name, Moment::Later).map_err(invalid)?;
     match (config.config_operation, &config.value) {
         (SET, Some(value)) => {
-            topic_config::check(&config.name, value, Moment::Later)?;
-            Ok(Some(Some(value.to_string())))
+            topic_config::check(&config.name, value, Moment::Later).map_err(invalid)?;
+            Ok(Change::Set(value.to_string()))
         }
-        (DELETE, _) => Ok(Some(None)),
+        (DELETE, _) => Ok(Change::Remove),
         // The only list there is, cleanup.policy, cannot be altered.
-        (APPEND | SUBTRACT, _) => Err(ConfigRefused::NotAList(config.name.to_string())),
-        _ => Ok(None),
+        (APPEND | SUBTRACT, _) => Err(invalid(ConfigRefused::NotAList(config.name.to_string()))),
+        (operation, _) => {
+            let text = format!("Unknown or incomplete operation {operation} on {}", config.name);
+            Err(TopicRefused::new(Refusal::InvalidRequest, text))
+        }
     }
 }
 

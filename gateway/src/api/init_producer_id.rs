@@ -12,7 +12,11 @@ use crate::session::Session;
 /// How long drawing an id may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub(super) async fn handle(session: &Session, call: &Call, request: InitProducerIdRequest) -> InitProducerIdResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: InitProducerIdRequest,
+) -> InitProducerIdResponse {
     match draw(session, call, &request).await {
         Ok(id) => InitProducerIdResponse::default().with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(code) => InitProducerIdResponse::default()

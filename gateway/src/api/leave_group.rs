@@ -24,7 +24,8 @@ pub(super) async fn handle(session: &Session, call: &Call, request: LeaveGroupRe
         Err(code) => return LeaveGroupResponse::default().with_error_code(code),
     };
     if call.version < SEVERAL_FROM {
-        return LeaveGroupResponse::default().with_error_code(codes.first().copied().unwrap_or(error_code::NONE));
+        return LeaveGroupResponse::default()
+            .with_error_code(codes.first().copied().unwrap_or(error_code::NONE));
     }
     let response = |(member, code): (MemberIdentity, i16)| {
         MemberResponse::default()
@@ -36,7 +37,12 @@ pub(super) async fn handle(session: &Session, call: &Call, request: LeaveGroupRe
 }
 
 /// One wire code per member; the error is the group's.
-async fn leave(session: &Session, call: &Call, group: &str, members: &[MemberIdentity]) -> Result<Vec<i16>, i16> {
+async fn leave(
+    session: &Session,
+    call: &Call,
+    group: &str,
+    members: &[MemberIdentity],
+) -> Result<Vec<i16>, i16> {
     let group = session.reach_group(call, rights::LEAVE_GROUP, group, GROUP_PATIENCE).await?;
     let leaving = members
         .iter()
@@ -44,6 +50,7 @@ async fn leave(session: &Session, call: &Call, group: &str, members: &[MemberIde
         .collect();
     let outcomes = session.shared.parts.storage.leave_group(&group.caller, &group.address, leaving).await;
     let outcomes = outcomes.map_err(|error| error_code::of_group(&error))?;
-    let code = |outcome: &Result<(), _>| outcome.as_ref().err().map_or(error_code::NONE, error_code::of_group);
+    let code =
+        |outcome: &Result<(), _>| outcome.as_ref().err().map_or(error_code::NONE, error_code::of_group);
     Ok(outcomes.iter().map(code).collect())
 }

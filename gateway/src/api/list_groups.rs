@@ -29,16 +29,21 @@ pub(super) async fn handle(session: &Session, call: &Call, request: ListGroupsRe
                 all || session.sees_group(&view, rights::LIST_GROUPS_ONE, &group.group)
             };
             let wanted = |group: &GroupListing| {
-                named(&request.states_filter, state_name(group.state)) && named(&request.types_filter, CLASSIC)
+                named(&request.states_filter, state_name(group.state))
+                    && named(&request.types_filter, CLASSIC)
             };
-            let groups = groups.iter().filter(|group| wanted(group) && visible(group)).map(|group| entry(call, group));
+            let groups =
+                groups.iter().filter(|group| wanted(group) && visible(group)).map(|group| entry(call, group));
             ListGroupsResponse::default().with_groups(groups.collect())
         }
         Err(code) => ListGroupsResponse::default().with_error_code(code),
     }
 }
 
-async fn list(session: &Session, call: &Call) -> Result<(std::sync::Arc<ClusterView>, Vec<GroupListing>), i16> {
+async fn list(
+    session: &Session,
+    call: &Call,
+) -> Result<(std::sync::Arc<ClusterView>, Vec<GroupListing>), i16> {
     let view = session.view().await.map_err(|_| error_code::of_refusal(Refusal::CoordinatorUnavailable))?;
     let caller = session.caller(call, GROUP_PATIENCE, view.revision);
     let slots: BTreeSet<_> = view.cluster.slot_set.iter().copied().collect();

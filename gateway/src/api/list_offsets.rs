@@ -6,7 +6,9 @@ use std::time::Duration;
 use headgate_metadata::catalog::ClusterView;
 use headgate_storage_client::{Caller, Isolation, OffsetAt, OffsetQuery};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
+use kafka_protocol::messages::list_offsets_response::{
+    ListOffsetsPartitionResponse, ListOffsetsTopicResponse,
+};
 use kafka_protocol::messages::{ListOffsetsRequest, ListOffsetsResponse};
 
 use super::Call;
@@ -28,7 +30,11 @@ const EARLIEST_LOCAL: i64 = -4;
 /// The last offset in remote storage, from version 9 on: there is none that is remote only.
 const LATEST_TIERED: i64 = -5;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: ListOffsetsRequest) -> ListOffsetsResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: ListOffsetsRequest,
+) -> ListOffsetsResponse {
     let isolation = match request.isolation_level {
         1 => Isolation::ReadCommitted,
         _ => Isolation::ReadUncommitted,
@@ -43,7 +49,9 @@ pub(super) async fn handle(session: &Session, call: &Call, request: ListOffsetsR
             }
             Err(refusal) => topic.partitions.iter().map(|partition| failed(partition, *refusal)).collect(),
         };
-        topics.push(ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions));
+        topics.push(
+            ListOffsetsTopicResponse::default().with_name(topic.name.clone()).with_partitions(partitions),
+        );
     }
     ListOffsetsResponse::default().with_topics(topics)
 }

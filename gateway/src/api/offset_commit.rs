@@ -6,8 +6,12 @@ use std::sync::Arc;
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::{LeaderEpoch, Offset};
 use headgate_storage_client::{CommitOffsets, OffsetToCommit};
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
-use kafka_protocol::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
+use kafka_protocol::messages::offset_commit_response::{
+    OffsetCommitResponsePartition, OffsetCommitResponseTopic,
+};
 use kafka_protocol::messages::{OffsetCommitRequest, OffsetCommitResponse};
 
 use super::Call;
@@ -17,8 +21,13 @@ use crate::group_access::{GROUP_PATIENCE, ReachedGroup, identity};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
-pub(super) async fn handle(session: &Session, call: &Call, request: OffsetCommitRequest) -> OffsetCommitResponse {
-    let group = session.reach_group(call, rights::OFFSET_COMMIT_GROUP, &request.group_id, GROUP_PATIENCE).await;
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: OffsetCommitRequest,
+) -> OffsetCommitResponse {
+    let group =
+        session.reach_group(call, rights::OFFSET_COMMIT_GROUP, &request.group_id, GROUP_PATIENCE).await;
     let codes = match group {
         Ok(group) => commit(session, group, &request).await,
         Err(code) => request.topics.iter().map(|topic| vec![code; topic.partitions.len()]).collect(),
@@ -50,7 +59,8 @@ async fn commit(session: &Session, group: ReachedGroup, request: &OffsetCommitRe
         });
         codes.push(of_topic.collect());
     }
-    let committed = if offsets.is_empty() { error_code::NONE } else { store(session, &group, request, offsets).await };
+    let committed =
+        if offsets.is_empty() { error_code::NONE } else { store(session, &group, request, offsets).await };
     codes.into_iter().map(|codes| codes.into_iter().map(|code| code.unwrap_or(committed)).collect()).collect()
 }
 

@@ -8,8 +8,8 @@ use headgate_metadata::id::{LeaderEpoch, PartitionId, TopicId};
 use headgate_storage_client::{CommittedOffset, FetchOffsets};
 use kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestGroup;
 use kafka_protocol::messages::offset_fetch_response::{
-    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions, OffsetFetchResponseTopic,
-    OffsetFetchResponseTopics,
+    OffsetFetchResponseGroup, OffsetFetchResponsePartition, OffsetFetchResponsePartitions,
+    OffsetFetchResponseTopic, OffsetFetchResponseTopics,
 };
 use kafka_protocol::messages::{GroupId, OffsetFetchRequest, OffsetFetchResponse, TopicName};
 
@@ -43,7 +43,11 @@ struct AnsweredPartition {
     code: i16,
 }
 
-pub(super) async fn handle(session: &Session, call: &Call, request: OffsetFetchRequest) -> OffsetFetchResponse {
+pub(super) async fn handle(
+    session: &Session,
+    call: &Call,
+    request: OffsetFetchRequest,
+) -> OffsetFetchResponse {
     if call.version >= SEVERAL_GROUPS_FROM {
         let mut groups = Vec::with_capacity(request.groups.len());
         for group in request.groups {
@@ -52,9 +56,8 @@ pub(super) async fn handle(session: &Session, call: &Call, request: OffsetFetchR
         return OffsetFetchResponse::default().with_groups(groups);
     }
     let asked = request.topics.map(|topics| {
-        let topic = |topic: kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic| AskedTopic {
-            name: topic.name,
-            partitions: topic.partition_indexes,
+        let topic = |topic: kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopic| {
+            AskedTopic { name: topic.name, partitions: topic.partition_indexes }
         };
         topics.into_iter().map(topic).collect::<Vec<_>>()
     });
@@ -68,13 +71,16 @@ pub(super) async fn handle(session: &Session, call: &Call, request: OffsetFetchR
     }
 }
 
-async fn of_group(session: &Session, call: &Call, group: OffsetFetchRequestGroup) -> OffsetFetchResponseGroup {
+async fn of_group(
+    session: &Session,
+    call: &Call,
+    group: OffsetFetchRequestGroup,
+) -> OffsetFetchResponseGroup {
     let member = group.member_id.as_deref().filter(|_| group.member_epoch >= 0);
     let member = member.map(|member| (identity(member, None), group.member_epoch));
     let asked = group.topics.map(|topics| {
-        let topic = |topic: kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics| AskedTopic {
-            name: topic.name,
-            partitions: topic.partition_indexes,
+        let topic = |topic: kafka_protocol::messages::offset_fetch_request::OffsetFetchRequestTopics| {
+            AskedTopic { name: topic.name, partitions: topic.partition_indexes }
         };
         topics.into_iter().map(topic).collect::<Vec<_>>()
     });
@@ -133,14 +139,18 @@ fn of_asked(
             committed: id.and_then(|id| by_place.remove(&(id, *index))),
             code: error_code::NONE,
         };
-        AnsweredTopic { name: topic.name.clone(), partitions: topic.partitions.iter().map(partition).collect() }
+        AnsweredTopic {
+            name: topic.name.clone(),
+            partitions: topic.partitions.iter().map(partition).collect(),
+        }
     };
     asked.iter().map(of_topic).collect()
 }
 
 /// Everything committed that the principal may see; topics that are gone are left out.
 fn of_all(session: &Session, view: &ClusterView, committed: Vec<CommittedOffset>) -> Vec<AnsweredTopic> {
-    let mut by_topic: std::collections::BTreeMap<String, Vec<AnsweredPartition>> = std::collections::BTreeMap::new();
+    let mut by_topic: std::collections::BTreeMap<String, Vec<AnsweredPartition>> =
+        std::collections::BTreeMap::new();
     for offset in committed {
         let Some(topic) = view.topic_by_id(offset.topic) else { continue };
         let index = offset.partition.get() as i32;

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::{LeaderEpoch, Offset};
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
-use kafka_protocol::messages::offset_for_leader_epoch_response::{EpochEndOffset, OffsetForLeaderTopicResult};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
+use kafka_protocol::messages::offset_for_leader_epoch_response::{
+    EpochEndOffset, OffsetForLeaderTopicResult,
+};
 use kafka_protocol::messages::{OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse};
 
 use super::Call;
@@ -57,7 +61,10 @@ async fn of_partition(
     };
     // No epoch is below 0, so nothing is known of its end.
     let Ok(epoch) = u32::try_from(partition.leader_epoch).map(LeaderEpoch::new) else {
-        return EpochEndOffset::default().with_partition(partition.partition).with_leader_epoch(-1).with_end_offset(-1);
+        return EpochEndOffset::default()
+            .with_partition(partition.partition)
+            .with_leader_epoch(-1)
+            .with_end_offset(-1);
     };
     let caller = session.caller(call, PATIENCE, view.revision);
     match session.shared.parts.storage.epoch_end(&caller, address, epoch).await {

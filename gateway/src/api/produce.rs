@@ -25,7 +25,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 
 /// A client's time limit, whatever it asks for.
-const TIMEOUT_MAX: Duration = Duration::from_secs(600);
+const TIMEOUT_MAX: Duration = Duration::from_mins(10);
 
 /// A topic of the request and what becomes of its partitions.
 struct TopicOutcomes {
@@ -51,7 +51,11 @@ enum Outcome {
     Answered(Option<Result<Appended, AppendError>>),
 }
 
-pub(super) async fn start(session: Arc<Session>, call: Call, request: ProduceRequest) -> Result<Started, Malformed> {
+pub(super) async fn start(
+    session: Arc<Session>,
+    call: Call,
+    request: ProduceRequest,
+) -> Result<Started, Malformed> {
     let timeout = Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0)).min(TIMEOUT_MAX);
     let deadline = Instant::now() + timeout;
     let acks = request.acks;
@@ -124,18 +128,27 @@ async fn submit(session: &Session, caller: &Caller, deadline: Instant, topics: &
             Ok(Ok(reservation)) => reservation,
             Ok(Err(unavailable)) => {
                 let refused = BatchRefused::unavailable(unavailable);
-                of_slot.iter_mut().for_each(|(_, _, outcome)| **outcome = Outcome::Refused(refused.clone()));
+                for (_, _, outcome) in of_slot {
+                    **outcome = Outcome::Refused(refused.clone());
+                }
                 continue;
             }
             Err(_) => {
-                of_slot.iter_mut().for_each(|(_, _, outcome)| **outcome = Outcome::Answered(None));
+                for (_, _, outcome) in of_slot {
+                    **outcome = Outcome::Answered(None);
+                }
                 continue;
             }
         };
         for (partition, bytes, outcome) in of_slot {
-            let Outcome::Checked(accepted) = std::mem::replace(*outcome, Outcome::Answered(None)) else { continue };
-            let append =
-                Append { partition: *partition, batch: accepted.batch, reservation: reservation.take(*bytes) };
+            let Outcome::Checked(accepted) = std::mem::replace(*outcome, Outcome::Answered(None)) else {
+                continue;
+            };
+            let append = Append {
+                partition: *partition,
+                batch: accepted.batch,
+                reservation: reservation.take(*bytes),
+            };
             **outcome = Outcome::Submitted(storage.submit_append(caller, append));
         }
     }
@@ -145,9 +158,9 @@ async fn submit(session: &Session, caller: &Caller, deadline: Instant, topics: &
 async fn complete(deadline: Instant, topics: &mut [TopicOutcomes]) {
     let open = topics.iter_mut().flat_map(|topic| &mut topic.partitions).filter_map(|partition| {
         match std::mem::replace(&mut partition.outcome, Outcome::Answered(None)) {
-            Outcome::Submitted(completion) => {
-                Some(async move { partition.outcome = Outcome::Answered(answer_of(completion, deadline).await) })
-            }
+            Outcome::Submitted(completion) => Some(async move {
+                partition.outcome = Outcome::Answered(answer_of(completion, deadline).await);
+            }),
             known => {
                 partition.outcome = known;
                 None

@@ -1,5 +1,7 @@
 //! SyncGroup (classic protocol): answered when the leader has assigned.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use headgate_storage_client::{Sync, Synced};
 use kafka_protocol::messages::{SyncGroupRequest, SyncGroupResponse};
@@ -13,7 +15,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 
 /// How long a member may wait for its leader: longer than any rebalance takes.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(3600);
+const PATIENCE: Duration = Duration::from_hours(1);
 
 pub(super) async fn handle(session: &Session, call: &Call, request: SyncGroupRequest) -> SyncGroupResponse {
     match sync(session, call, request).await {

@@ -31,15 +31,20 @@ pub(crate) struct Api {
     pub(crate) handler: Handler,
 }
 
+/// A request on its way to its answer.
+pub(crate) type Answering = BoxFuture<'static, Result<Answer, Malformed>>;
+/// A request on its way to its place in the order.
+pub(crate) type Starting = BoxFuture<'static, Result<Started, Malformed>>;
+
 /// How a request is served.
 #[derive(Clone, Copy)]
 pub(crate) enum Handler {
     /// By the connection itself: these drive the authentication.
     Connection,
     /// By a handler that answers; nothing else of the connection runs meanwhile.
-    Alone(fn(Arc<Session>, Call, WalkedBody) -> BoxFuture<'static, Result<Answer, Malformed>>),
+    Alone(fn(Arc<Session>, Call, WalkedBody) -> Answering),
     /// By a handler that first takes its place in the order and answers later (Produce).
-    Pipelined(fn(Arc<Session>, Call, WalkedBody) -> BoxFuture<'static, Result<Started, Malformed>>),
+    Pipelined(fn(Arc<Session>, Call, WalkedBody) -> Starting),
 }
 
 /// A pipelined request that has taken its place in the order.
@@ -47,7 +52,7 @@ pub(crate) enum Started {
     /// It is answered already.
     Answered(Answer),
     /// Its answer comes when what it waits for is durable.
-    Pending(BoxFuture<'static, Result<Answer, Malformed>>),
+    Pending(Answering),
 }
 
 /// One row per API: key, the first and last version, shape, how it is handled and by which module.
@@ -96,7 +101,7 @@ apis! {
     Produce               0..=13 PRODUCE                   pipelined by produce;
     Fetch                 4..=18 FETCH                     direct by fetch;
     ListOffsets           1..=10 LIST_OFFSETS              alone by list_offsets;
-    Metadata              0..=13 METADATA                  alone by metadata;
+    Metadata              0..=13 METADATA                  direct by metadata;
     OffsetCommit          2..=9  OFFSET_COMMIT             alone by offset_commit;
     OffsetFetch           1..=9  OFFSET_FETCH              alone by offset_fetch;
     FindCoordinator       0..=6  FIND_COORDINATOR          alone by find_coordinator;

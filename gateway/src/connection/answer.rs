@@ -64,7 +64,9 @@ impl SliceList {
 impl From<Vec<Bytes>> for SliceList {
     fn from(slices: Vec<Bytes>) -> Self {
         let mut list = Self::default();
-        slices.into_iter().for_each(|slice| list.push(slice));
+        for slice in slices {
+            list.push(slice);
+        }
         list
     }
 }

@@ -8,21 +8,22 @@
 
 use std::future::pending;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesOrdered;
 use headgate_iam::{Mechanism, UnixTime};
 use kafka_protocol::messages::ApiKey;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span};
 
 use super::frame::{Frame, FrameError};
 use super::reauthentication::Reauthentication;
 use super::request::{Incoming, NoRequest, parse};
 use super::{Answer, ByteStream, Ended, Transport};
-use crate::api::table::{Handler, Started};
+use crate::api::table::{Answering, Handler, Started, Starting};
 use crate::api::{Malformed, api_versions};
 use crate::budget::InflightBytes;
 use crate::login::LoginContext;
@@ -31,6 +32,9 @@ use crate::shared::{Phase, Shared};
 
 /// Requests of one connection in flight at most.
 const IN_FLIGHT_MAX: usize = 64;
+
+/// How long a request may be in progress: longer than any of the limits that end one by itself.
+const IN_PROGRESS_MAX: Duration = Duration::from_hours(24);
 
 /// What a connection is opened with.
 pub(crate) struct Opened {
@@ -47,11 +51,13 @@ pub(crate) struct Authenticated<S> {
     shared: Arc<Shared>,
     reauthentication: Reauthentication,
     /// Requests that have taken their place and wait for their answer, oldest first.
-    pipeline: FuturesOrdered<BoxFuture<'static, Result<Answer, Malformed>>>,
+    pipeline: FuturesOrdered<Answering>,
     /// The request that is starting, or that runs alone.
-    running: Option<BoxFuture<'static, Result<Started, Malformed>>>,
+    running: Option<Starting>,
     /// A request that waits until nothing earlier is in progress.
     waiting: Option<(Incoming, InflightBytes)>,
+    /// The client sends nothing more; what it has sent is finished, and the connection then ends.
+    departed: bool,
     /// When something last happened.
     active_at: Instant,
     phase: watch::Receiver<Phase>,
@@ -79,11 +85,19 @@ impl<S: ByteStream> Authenticated<S> {
             pipeline: FuturesOrdered::new(),
             running: None,
             waiting: None,
+            departed: false,
             active_at: Instant::now(),
             phase: shared.phase.subscribe(),
             principals: shared.parts.principals.changes(),
             shared,
         }
+    }
+
+    /// What everything on this connection happens under.
+    pub(crate) fn span(&self) -> Span {
+        let session = &self.session;
+        let principal = session.identity();
+        tracing::info_span!("connection", source = %session.source, cluster = %session.cluster, principal = %principal.arn)
     }
 
     /// Serves the connection to its end.
@@ -101,7 +115,7 @@ impl<S: ByteStream> Authenticated<S> {
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {
         loop {
-            self.close_if_drained()?;
+            self.end_if_done()?;
             let event = self.next_event().await;
             if !matches!(event, Event::PrincipalsChanged | Event::PhaseChanged | Event::Late(_)) {
                 self.active_at = Instant::now();
@@ -121,13 +135,16 @@ impl<S: ByteStream> Authenticated<S> {
 
     /// Waits for whatever comes first; what is nearest to an answer goes before new work.
     async fn next_event(&mut self) -> Event {
-        let may_read = self.running.is_none() && self.waiting.is_none() && self.pipeline.len() < IN_FLIGHT_MAX;
+        let may_read =
+            self.running.is_none() && self.waiting.is_none() && self.pipeline.len() < IN_FLIGHT_MAX;
         let (deadline, why) = self.deadline();
         let Transport { stream, frames } = &mut self.transport;
         let max = self.shared.config.request_bytes_max;
-        let (is_announced, lane) = (frames.is_announced(), &self.session.lane);
+        let (is_announced, departed, lane) = (frames.is_announced(), self.departed, &self.session.lane);
         let arrival = async {
-            if !is_announced {
+            if departed {
+                pending().await
+            } else if !is_announced {
                 Event::Announced(frames.announce(stream, max).await)
             } else if may_read {
                 Event::Frame(frames.finish(stream, lane).await)
@@ -158,8 +175,7 @@ impl<S: ByteStream> Authenticated<S> {
         let idle = if self.is_idle() {
             self.active_at + self.shared.config.connection_idle_max()
         } else {
-            // A request in progress has its own limits.
-            self.active_at + std::time::Duration::from_secs(24 * 3600)
+            self.active_at + IN_PROGRESS_MAX
         };
         match *self.phase.borrow() {
             Phase::Draining(deadline) if deadline < idle => (deadline, "drained at the deadline"),
@@ -169,22 +185,25 @@ impl<S: ByteStream> Authenticated<S> {
 
     /// Nothing is in progress and nothing has begun to arrive.
     fn is_idle(&self) -> bool {
-        self.running.is_none()
-            && self.waiting.is_none()
-            && self.pipeline.is_empty()
-            && !self.transport.frames.is_mid_frame()
+        let arriving = self.transport.frames.is_mid_frame() && !self.departed;
+        self.running.is_none() && self.waiting.is_none() && self.pipeline.is_empty() && !arriving
     }
 
-    fn close_if_drained(&self) -> Result<(), Ended> {
+    fn end_if_done(&self) -> Result<(), Ended> {
         let draining = matches!(*self.phase.borrow(), Phase::Draining(_));
-        if draining && self.is_idle() { Err(Ended::ByUs("draining")) } else { Ok(()) }
+        match self.is_idle() {
+            true if self.departed => Err(Ended::ByClient),
+            true if draining => Err(Ended::ByUs("draining")),
+            _ => Ok(()),
+        }
     }
 
-    fn announced(&self, result: Result<(), FrameError>) -> Result<(), Ended> {
+    fn announced(&mut self, result: Result<(), FrameError>) -> Result<(), Ended> {
         match result {
             Ok(()) => Ok(()),
             // What is under way is finished first: a client may send its last request and close.
-            Err(FrameError::Ended) if self.running.is_some() || self.waiting.is_some() || !self.pipeline.is_empty() => {
+            Err(FrameError::Ended) => {
+                self.departed = true;
                 self.session.depart();
                 Ok(())
             }
@@ -217,14 +236,18 @@ impl<S: ByteStream> Authenticated<S> {
         };
         self.shared.metrics.observe_request(incoming.api.name);
         if self.reauthentication.is_expired(self.shared.parts.clock.now())
-            && !matches!(incoming.api.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate | ApiKey::ApiVersions)
+            && !matches!(
+                incoming.api.key,
+                ApiKey::SaslHandshake | ApiKey::SaslAuthenticate | ApiKey::ApiVersions
+            )
         {
             return Err(Ended::ByUs("session expired without re-authentication"));
         }
         match incoming.api.handler {
             Handler::Pipelined(start) => {
+                let span = request_span(&incoming);
                 let started = start(Arc::clone(&self.session), incoming.call, incoming.body);
-                self.running = Some(hold(started, frame.reserved));
+                self.running = Some(hold(started, span, frame.reserved));
             }
             Handler::Alone(_) | Handler::Connection => self.waiting = Some((incoming, frame.reserved)),
         }
@@ -236,17 +259,22 @@ impl<S: ByteStream> Authenticated<S> {
         if self.running.is_some() || !self.pipeline.is_empty() {
             return;
         }
-        let Some((Incoming { api, call, body }, reserved)) = self.waiting.take() else { return };
+        let Some((incoming, reserved)) = self.waiting.take() else { return };
+        let span = request_span(&incoming);
+        let Incoming { api, call, body } = incoming;
         let session = Arc::clone(&self.session);
-        let answered: BoxFuture<'static, Result<Answer, Malformed>> = match api.handler {
+        let answered: Answering = match api.handler {
             Handler::Alone(handle) => handle(session, call, body),
             Handler::Connection => match api.key {
-                ApiKey::ApiVersions => Box::pin(async move { api_versions::answer(&call, body).map(Answer::Respond) }),
+                ApiKey::ApiVersions => {
+                    Box::pin(async move { api_versions::answer(&call, body).map(Answer::Respond) })
+                }
                 _ => self.reauthentication.answer(session, api.key, call, body),
             },
             Handler::Pipelined(_) => unreachable!("pipelined requests never wait for earlier ones"),
         };
-        self.running = Some(hold(Box::pin(async move { answered.await.map(Started::Answered) }), reserved));
+        self.running =
+            Some(hold(Box::pin(async move { answered.await.map(Started::Answered) }), span, reserved));
     }
 
     async fn raw_login(&mut self, frame: &Frame) -> Result<(), Ended> {
@@ -259,7 +287,9 @@ impl<S: ByteStream> Authenticated<S> {
         self.running = None;
         match started {
             Ok(Started::Pending(answer)) => self.pipeline.push_back(answer),
-            Ok(Started::Answered(answer)) if self.pipeline.is_empty() => return self.deliver(Ok(answer)).await,
+            Ok(Started::Answered(answer)) if self.pipeline.is_empty() => {
+                return self.deliver(Ok(answer)).await;
+            }
             Ok(Started::Answered(answer)) => self.pipeline.push_back(Box::pin(async { Ok(answer) })),
             Err(malformed) if self.pipeline.is_empty() => return self.deliver(Err(malformed)).await,
             // Earlier requests are answered before the connection ends.
@@ -293,17 +323,20 @@ impl<S: ByteStream> Authenticated<S> {
     }
 }
 
+/// What everything of one request happens under.
+fn request_span(incoming: &Incoming) -> Span {
+    let Incoming { api, call, .. } = incoming;
+    tracing::debug_span!("request", id = call.request.0, api = api.name, version = call.version, client = %call.client_id)
+}
+
 /// Keeps the frame's memory reserved until its request is answered.
-fn hold(
-    started: BoxFuture<'static, Result<Started, Malformed>>,
-    reserved: InflightBytes,
-) -> BoxFuture<'static, Result<Started, Malformed>> {
+fn hold(started: Starting, span: Span, reserved: InflightBytes) -> Starting {
     Box::pin(async move {
-        let started = started.await?;
+        let started = started.instrument(span.clone()).await?;
         Ok(match started {
             Started::Answered(answer) => Started::Answered(answer),
             Started::Pending(pending) => Started::Pending(Box::pin(async move {
-                let answer = pending.await;
+                let answer = pending.instrument(span).await;
                 drop(reserved);
                 answer
             })),

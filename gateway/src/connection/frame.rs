@@ -76,7 +76,11 @@ impl FrameReader {
 
     /// Reads the next frame's length and no more, which is also how the end of the connection is noticed while a request
     /// is being served.
-    pub(crate) async fn announce(&mut self, stream: &mut (impl AsyncRead + Unpin), max: u64) -> Result<(), FrameError> {
+    pub(crate) async fn announce(
+        &mut self,
+        stream: &mut (impl AsyncRead + Unpin),
+        max: u64,
+    ) -> Result<(), FrameError> {
         while let Stage::Length { bytes, have } = &mut self.stage {
             let count = stream.read(&mut bytes[*have..]).await.map_err(|_| FrameError::Ended)?;
             if count == 0 {
@@ -106,7 +110,9 @@ impl FrameReader {
                     let length = *length;
                     self.stage = match lane.try_reserve(length as u32) {
                         Some(reserved) => Stage::body(length, reserved),
-                        None => Stage::Reserving { length, room: Box::pin(lane.clone().reserve(length as u32)) },
+                        None => {
+                            Stage::Reserving { length, room: Box::pin(lane.clone().reserve(length as u32)) }
+                        }
                     };
                 }
                 Stage::Reserving { length, room } => {
@@ -146,7 +152,8 @@ async fn read_body(
         if buffer.len() == buffer.capacity() {
             buffer.reserve(buffer.len().min(length - buffer.len()));
         }
-        let due = began + PROGRESS_GRACE + Duration::from_secs(buffer.len() as u64 / PROGRESS_BYTES_PER_SECOND);
+        let due =
+            began + PROGRESS_GRACE + Duration::from_secs(buffer.len() as u64 / PROGRESS_BYTES_PER_SECOND);
         let room = (buffer.capacity() - buffer.len()).min(length - buffer.len());
         let mut limited = (&mut *buffer).limit(room);
         let read = timeout_at(due, stream.read_buf(&mut limited)).await.map_err(|_| FrameError::TooSlow)?;

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use futures_util::future::BoxFuture;
 use headgate_iam::{Mechanism, UnixTime};
 use kafka_protocol::messages::ApiKey;
 use tokio::time::sleep;
 
 use super::Answer;
+use crate::api::table::Answering;
 use crate::api::{Call, Malformed, WalkedBody};
 use crate::login::{LoggedIn, LoginContext, LoginFailed, log_in};
 use crate::sasl::{self, Exchange};
@@ -31,7 +31,11 @@ struct Login {
 
 impl Reauthentication {
     pub(crate) fn new(login: Option<(Mechanism, UnixTime)>, context: LoginContext) -> Self {
-        let login = login.map(|(mechanism, expires_at)| Login { mechanism, expires_at, exchange: Exchange::NotBegun });
+        let login = login.map(|(mechanism, expires_at)| Login {
+            mechanism,
+            expires_at,
+            exchange: Exchange::NotBegun,
+        });
         Self(Arc::new(Standing { login: Mutex::new(login), context }))
     }
 
@@ -52,7 +56,7 @@ impl Reauthentication {
         key: ApiKey,
         call: Call,
         body: WalkedBody,
-    ) -> BoxFuture<'static, Result<Answer, Malformed>> {
+    ) -> Answering {
         let standing = Arc::clone(&self.0);
         Box::pin(async move {
             let Some(login) = standing.current() else {
@@ -67,7 +71,9 @@ impl Reauthentication {
 
     /// Takes a bare login.
     pub(crate) async fn raw_login(&self, session: &Session, message: &[u8]) -> Answer {
-        let Some(login) = self.0.current() else { return Answer::Close("SASL frame on a listener without SASL") };
+        let Some(login) = self.0.current() else {
+            return Answer::Close("SASL frame on a listener without SASL");
+        };
         match self.0.log_in(login, session, message).await {
             Ok((logged_in, _)) => Answer::Respond(sasl::raw_accepted(&logged_in.answer)),
             Err(_) => Answer::Close("re-authentication refused"),
@@ -115,7 +121,9 @@ impl Standing {
         }
         let message = sasl::login_message(body)?;
         match self.log_in(login, session, &message).await {
-            Ok((logged_in, lifetime)) => Ok(Answer::Respond(sasl::accepted(call, &logged_in.answer, lifetime)?)),
+            Ok((logged_in, lifetime)) => {
+                Ok(Answer::Respond(sasl::accepted(call, &logged_in.answer, lifetime)?))
+            }
             Err(Some(text)) => refuse(&text),
             Err(None) => Ok(Answer::Close("re-authentication could not be checked")),
         }

@@ -52,7 +52,11 @@ pub(crate) fn parse(mut frame: Bytes, request: RequestId) -> Result<Incoming, No
     check_header(&frame, header_version)?;
     let header = take_header(&mut frame, header_version).map_err(|_| NoRequest::Header)?;
     let client_id = header.client_id.as_deref().unwrap_or_default().into();
-    let body = WalkedBody::check(api.shape, version, frame).map_err(|defect| NoRequest::Shape { key, version, defect })?;
+    let body = WalkedBody::check(api.shape, version, frame).map_err(|defect| NoRequest::Shape {
+        key,
+        version,
+        defect,
+    })?;
     Ok(Incoming { api, call: Call { request, key, version, correlation_id, client_id }, body })
 }
 

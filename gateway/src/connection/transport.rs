@@ -35,7 +35,8 @@ impl<S: ByteStream> Transport<S> {
     /// Writes all slices; returns when the kernel has them. `stall_max` is the longest without any progress.
     pub(crate) async fn write(&mut self, mut slices: SliceList, stall_max: Duration) -> Result<(), NotTaken> {
         while slices.has_remaining() {
-            let written = timeout(stall_max, self.stream.write_buf(&mut slices)).await.map_err(|_| NotTaken)?;
+            let written =
+                timeout(stall_max, self.stream.write_buf(&mut slices)).await.map_err(|_| NotTaken)?;
             if written.map_err(|_| NotTaken)? == 0 {
                 return Err(NotTaken);
             }

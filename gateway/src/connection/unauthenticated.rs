@@ -92,7 +92,9 @@ impl<S: ByteStream> Unauthenticated<S> {
                 self.send(api_versions::unknown_version(correlation_id)).await?;
                 return Ok(Step::Next(exchange));
             }
-            Err(_) => return Ok(Step::End(Ended::ByUs("malformed or unknown request before authentication"))),
+            Err(_) => {
+                return Ok(Step::End(Ended::ByUs("malformed or unknown request before authentication")));
+            }
         };
         let Incoming { api, call, body } = incoming;
         let malformed = |_| Ended::ByUs("malformed request before authentication");
@@ -143,7 +145,11 @@ impl<S: ByteStream> Unauthenticated<S> {
     }
 
     /// A refusal comes back after its delay, with the text for the client.
-    async fn log_in(&self, mechanism: Mechanism, message: &[u8]) -> Result<Result<Box<LoggedIn>, String>, Ended> {
+    async fn log_in(
+        &self,
+        mechanism: Mechanism,
+        message: &[u8],
+    ) -> Result<Result<Box<LoggedIn>, String>, Ended> {
         match log_in(&self.shared, &self.context, mechanism, message).await {
             Ok(logged_in) => Ok(Ok(Box::new(logged_in))),
             Err(LoginFailed::Refused(text)) => {
@@ -163,7 +169,11 @@ impl<S: ByteStream> Unauthenticated<S> {
         let LoggedIn { identity, cluster, mechanism, expires_at, .. } = logged_in;
         let session =
             Session::new(Arc::clone(&self.shared), &cluster, self.broker, self.context.source, identity);
-        let opened = Opened { session: Arc::new(session), login: Some((mechanism, expires_at)), context: self.context };
+        let opened = Opened {
+            session: Arc::new(session),
+            login: Some((mechanism, expires_at)),
+            context: self.context,
+        };
         Authenticated::new(self.transport, opened)
     }
 }

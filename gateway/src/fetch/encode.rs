@@ -64,7 +64,7 @@ impl FetchEntry {
 }
 
 /// Encodes a response; the records stay the slices they are.
-pub(crate) fn encode(call: &Call, answer: FetchAnswer, reserved: Option<InflightBytes>) -> Response {
+pub(crate) fn encode(call: &Call, answer: &FetchAnswer, reserved: Option<InflightBytes>) -> Response {
     let mut writer = Writer {
         version: call.version,
         flexible: call.version >= FLEXIBLE_FROM,
@@ -95,7 +95,7 @@ struct Writer {
 }
 
 impl Writer {
-    fn answer(&mut self, answer: FetchAnswer) {
+    fn answer(&mut self, answer: &FetchAnswer) {
         self.head.put_i32(0);
         if self.version >= 7 {
             self.head.put_i16(answer.error_code);

@@ -12,14 +12,14 @@ use crate::budget::InflightBytes;
 use crate::session::Session;
 
 /// The longest a Fetch waits, whatever the client asks for.
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 
 /// What a client waits for, and how long.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Wait {
     pub(crate) bytes_min: u64,
     pub(crate) bytes_max: u64,
-    pub(crate) wait_max: Duration,
+    pub(crate) time_max: Duration,
     pub(crate) isolation: Isolation,
 }
 
@@ -30,7 +30,7 @@ pub(crate) async fn gather(
     targets: &[Target],
     wait: Wait,
 ) -> (Vec<ReadOutcome>, InflightBytes) {
-    let deadline = Instant::now() + wait.wait_max.min(WAIT_MAX);
+    let deadline = Instant::now() + wait.time_max.min(WAIT_MAX);
     let partitions: Vec<PartitionRead> = targets
         .iter()
         .filter_map(|target| match target {
@@ -41,7 +41,7 @@ pub(crate) async fn gather(
     let failed = partitions.len() < targets.len();
     let request = ReadRequest { partitions, bytes_max: wait.bytes_max, isolation: wait.isolation };
     let first = read(session, caller, &request).await;
-    let answer_now = failed || wait.wait_max.is_zero() || request.partitions.is_empty();
+    let answer_now = failed || wait.time_max.is_zero() || request.partitions.is_empty();
     if answer_now || suffices(&first.0, wait.bytes_min) {
         return first;
     }
@@ -60,7 +60,11 @@ pub(crate) async fn gather(
 }
 
 /// Room is taken before the owners are asked, and what was not needed given back.
-async fn read(session: &Session, caller: &Caller, request: &ReadRequest) -> (Vec<ReadOutcome>, InflightBytes) {
+async fn read(
+    session: &Session,
+    caller: &Caller,
+    request: &ReadRequest,
+) -> (Vec<ReadOutcome>, InflightBytes) {
     let room = u32::try_from(request.bytes_max).unwrap_or(u32::MAX);
     let mut reserved = match session.lane.try_reserve(room) {
         Some(reserved) => reserved,

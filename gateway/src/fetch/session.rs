@@ -44,7 +44,8 @@ impl SessionBudget {
 
     fn take(self: &Arc<Self>, partitions: usize) -> Option<Share> {
         let partitions = u32::try_from(partitions).ok()?;
-        let taken = self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(partitions));
+        let taken =
+            self.free.fetch_update(Ordering::AcqRel, Ordering::Acquire, |free| free.checked_sub(partitions));
         taken.ok().map(|_| Share { budget: Arc::clone(self), partitions })
     }
 }
@@ -200,7 +201,9 @@ fn open(
         next_place: 0,
         share,
     };
-    wanted.iter().cloned().for_each(|wanted| session.put(wanted));
+    for wanted in wanted {
+        session.put(wanted.clone());
+    }
     *slot = Some(session);
     id
 }
@@ -225,7 +228,9 @@ impl FetchSession {
         if !self.share.resize(self.order.len() + added.len()) {
             return false;
         }
-        added.into_iter().for_each(|wanted| self.put(wanted));
+        for wanted in added {
+            self.put(wanted);
+        }
         self.share.resize(self.order.len())
     }
 
@@ -246,7 +251,8 @@ impl FetchSession {
         let key = (entry.topic.clone(), entry.partition);
         let Some(place) = self.places.get(&key).copied() else { return true };
         let Some(remembered) = self.order.get_mut(&place) else { return true };
-        let moved = remembered.high_watermark != entry.high_watermark || remembered.log_start != entry.log_start;
+        let moved =
+            remembered.high_watermark != entry.high_watermark || remembered.log_start != entry.log_start;
         remembered.log_start = entry.log_start;
         // After an error the next good answer is news, whatever it says.
         remembered.high_watermark = if entry.failed() { -1 } else { entry.high_watermark };

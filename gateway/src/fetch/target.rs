@@ -26,11 +26,13 @@ pub(crate) fn resolve(session: &Session, view: &ClusterView, wanted: &[Wanted]) 
     let mut allowed: HashMap<&TopicRef, Result<(), Refusal>> = HashMap::new();
     let mut targets = Vec::with_capacity(wanted.len());
     for partition in wanted {
-        let right = *allowed.entry(&partition.topic).or_insert_with(|| authorize(session, view, &partition.topic));
-        targets.push(right.and_then(|()| place(view, partition)).map_or_else(
-            |refusal| Target::Failed(error_code::of_refusal(refusal)),
-            Target::Read,
-        ));
+        let right =
+            *allowed.entry(&partition.topic).or_insert_with(|| authorize(session, view, &partition.topic));
+        targets.push(
+            right
+                .and_then(|()| place(view, partition))
+                .map_or_else(|refusal| Target::Failed(error_code::of_refusal(refusal)), Target::Read),
+        );
     }
     targets
 }

@@ -11,7 +11,8 @@
 pub(super) fn records_are_sound(bytes: &[u8], count: u32) -> bool {
     let mut rest = Cursor(bytes);
     for delta in 0..count {
-        let sound = rest.length().and_then(|length| rest.take(length)).and_then(|record| check(record, delta));
+        let sound =
+            rest.length().and_then(|length| rest.take(length)).and_then(|record| check(record, delta));
         if sound.is_none() {
             return false;
         }

@@ -86,7 +86,9 @@ fn zstd_needs_a_version_that_knows_it() {
 #[test]
 fn a_timestamp_too_far_from_now_is_refused_in_both_directions() {
     let set = [("message.timestamp.difference.max.ms", "1000")];
-    for (timestamp, expected) in [(NOW - 1000, 0), (NOW + 1000, 0), (NOW - 1001, 32), (NOW + 1001, 32), (-1, 0)] {
+    for (timestamp, expected) in
+        [(NOW - 1000, 0), (NOW + 1000, 0), (NOW - 1001, 32), (NOW + 1001, 32), (-1, 0)]
+    {
         assert_eq!(code(9, &set, batch(timestamp, 0, RECORD)), expected, "{timestamp}");
     }
 }

@@ -162,7 +162,8 @@ pub(crate) static OFFSET_FETCH: Shape = shape(
     6,
     &[
         field("group_id", Kind::Text).until(7),
-        field("topics", each(&[field("name", Kind::Text), field("partition_indexes", Kind::INT32S)])).until(7),
+        field("topics", each(&[field("name", Kind::Text), field("partition_indexes", Kind::INT32S)]))
+            .until(7),
         field(
             "groups",
             each(&[
@@ -240,10 +241,8 @@ pub(crate) static SYNC_GROUP: Shape = shape(
     ],
 );
 
-pub(crate) static DESCRIBE_GROUPS: Shape = shape(
-    5,
-    &[field("groups", Kind::TEXTS), field("include_authorized_operations", Kind::BOOLEAN).since(3)],
-);
+pub(crate) static DESCRIBE_GROUPS: Shape =
+    shape(5, &[field("groups", Kind::TEXTS), field("include_authorized_operations", Kind::BOOLEAN).since(3)]);
 
 pub(crate) static LIST_GROUPS: Shape =
     shape(3, &[field("states_filter", Kind::TEXTS).since(4), field("types_filter", Kind::TEXTS).since(5)]);

@@ -1,12 +1,13 @@
 use bytes::Bytes;
-use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest, DeleteTopicsRequest,
-    DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest,
-    HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
-    OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
-};
 use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::{
+    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
+    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest,
+    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
+    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
+    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
+    SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
+};
 use kafka_protocol::protocol::Request;
 use proptest::prelude::*;
 use rand::rngs::StdRng;
@@ -156,12 +157,12 @@ proptest! {
         for api in APIS {
             for version in api.served.clone() {
                 let body = random_body(api.shape, version, &mut random);
-                prop_assert_eq!(walk(api.shape, version, &body), Ok(()), "{} {}", api.name, version);
+                prop_assert_eq!(walk(api.shape, version, &body), Ok(body.len()), "{} {}", api.name, version);
                 let written = recoded(api.key, version, &body);
                 let Some(written) = written else {
                     return Err(TestCaseError::fail(format!("codec refuses {} {version}: {body:?}", api.name)));
                 };
-                prop_assert_eq!(walk(api.shape, version, &written), Ok(()), "{} {}", api.name, version);
+                prop_assert_eq!(walk(api.shape, version, &written), Ok(written.len()), "{} {}", api.name, version);
             }
         }
     }
@@ -195,7 +196,11 @@ fn every_cut_of_a_request_is_refused() {
         for version in api.served.clone() {
             let body = random_body(api.shape, version, &mut random);
             for length in 0..body.len() {
-                assert!(walk(api.shape, version, &body[..length]).is_err(), "{} {version} cut at {length}", api.name);
+                assert!(
+                    walk(api.shape, version, &body[..length]).is_err(),
+                    "{} {version} cut at {length}",
+                    api.name
+                );
             }
         }
     }
@@ -206,9 +211,12 @@ fn huge_and_negative_counts_are_refused_before_anything_is_reserved() {
     let metadata = APIS.iter().find(|api| api.key == ApiKey::Metadata).expect("served");
     assert_eq!(walk(metadata.shape, 1, &[0x7f, 0xff, 0xff, 0xff]), Err(ShapeDefect::Beyond("topics")));
     assert_eq!(walk(metadata.shape, 1, &[0xff, 0xff, 0xff, 0xfe]), Err(ShapeDefect::Length("topics")));
-    assert_eq!(walk(metadata.shape, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]), Err(ShapeDefect::Beyond("topics")));
+    assert_eq!(
+        walk(metadata.shape, 9, &[0xff, 0xff, 0xff, 0xff, 0x0f, 0, 0, 0]),
+        Err(ShapeDefect::Beyond("topics"))
+    );
     assert_eq!(walk(metadata.shape, 9, &[0xff; 12]), Err(ShapeDefect::Length("topics")));
-    assert_eq!(walk(metadata.shape, 1, &[0xff, 0xff, 0xff, 0xff]), Ok(()), "null asks for all topics");
+    assert_eq!(walk(metadata.shape, 1, &[0xff, 0xff, 0xff, 0xff]), Ok(4), "null asks for all topics");
 }
 
 #[test]
@@ -226,17 +234,25 @@ fn a_tagged_field_of_a_later_version_or_of_another_size_is_refused() {
     // Version 12: replica, wait, min, max, isolation, session, epoch, no topics, none forgotten, no rack, one tagged field.
     let fixed = [vec![0; 4 + 4 + 4 + 4 + 1 + 4 + 4], vec![1, 1, 1]].concat();
     let with = |tag: u8, content: &[u8]| [&fixed[..], &[1, tag, content.len() as u8], content].concat();
-    assert_eq!(walk(fetch.shape, 12, &with(0, &[3, b'i', b'd'])), Ok(()));
+    assert_eq!(walk(fetch.shape, 12, &with(0, &[3, b'i', b'd'])), Ok(fixed.len() + 6));
     assert_eq!(walk(fetch.shape, 12, &with(0, &[3, b'i', b'd', 0])), Err(ShapeDefect::Tagged(0)));
     assert_eq!(walk(fetch.shape, 12, &with(0, &[9, b'i', b'd'])), Err(ShapeDefect::Beyond("cluster_id")));
     assert_eq!(walk(fetch.shape, 12, &with(1, &[0; 13])), Err(ShapeDefect::Tagged(1)));
-    assert_eq!(walk(fetch.shape, 12, &with(7, b"unknown")), Ok(()));
+    assert_eq!(walk(fetch.shape, 12, &with(7, b"unknown")), Ok(fixed.len() + 10));
 }
 
 #[test]
-fn bytes_behind_the_request_are_refused() {
+fn bytes_behind_the_request_are_ignored_as_kafka_ignores_them() {
     let heartbeat = APIS.iter().find(|api| api.key == ApiKey::Heartbeat).expect("served");
     let body = [&[0, 1, b'g'][..], &[0; 4], &[0, 0]].concat();
-    assert_eq!(walk(heartbeat.shape, 0, &body), Ok(()));
-    assert_eq!(walk(heartbeat.shape, 0, &[&body[..], &[0]].concat()), Err(ShapeDefect::Trailing(1)));
+    assert_eq!(walk(heartbeat.shape, 0, &body), Ok(body.len()));
+    assert_eq!(walk(heartbeat.shape, 0, &[&body[..], &[0]].concat()), Ok(body.len()));
+}
+
+#[test]
+fn a_null_array_that_librdkafka_writes_in_four_bytes_still_asks_for_all_topics() {
+    // Metadata 13 of librdkafka 2.16 without its header, as captured: confluentinc/librdkafka#5049.
+    let metadata = APIS.iter().find(|api| api.key == ApiKey::Metadata).expect("served");
+    let body = [0x00, 0x00, 0x00, 0x00, 0x01, 0x00, 0x00];
+    assert_eq!(walk(metadata.shape, 13, &body), Ok(4));
 }

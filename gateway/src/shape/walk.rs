@@ -23,16 +23,15 @@ pub(crate) enum ShapeDefect {
     /// A known tagged field that its version does not have, or whose size disagrees with its content.
     #[error("tagged field {0} does not fit its version or size")]
     Tagged(u32),
-    /// Bytes behind the last field.
-    #[error("{0} bytes behind the request")]
-    Trailing(usize),
 }
 
-/// Checks that `bytes` are exactly one request of this shape and version.
-pub(crate) fn walk(shape: &Shape, version: i16, bytes: &[u8]) -> Result<(), ShapeDefect> {
+/// Checks that `bytes` begin with one request of this shape and version; returns its length. What stands behind the last
+/// field is ignored, as Apache Kafka ignores it: librdkafka writes a null array of Metadata 9 and later in four bytes instead
+/// of one, so three are left over (confluentinc/librdkafka#5049).
+pub(crate) fn walk(shape: &Shape, version: i16, bytes: &[u8]) -> Result<usize, ShapeDefect> {
     let mut walker = Walker { rest: bytes, version, flexible: version >= shape.flexible_from, elements: 0 };
     walker.fields(shape.fields, shape.tagged)?;
-    if walker.rest.is_empty() { Ok(()) } else { Err(ShapeDefect::Trailing(walker.rest.len())) }
+    Ok(bytes.len() - walker.rest.len())
 }
 
 struct Walker<'a> {
@@ -90,8 +89,12 @@ impl Walker<'_> {
                 if !tagged.field.is_in(self.version) {
                     return Err(ShapeDefect::Tagged(tag));
                 }
-                let mut inner =
-                    Walker { rest: content, version: self.version, flexible: self.flexible, elements: self.elements };
+                let mut inner = Walker {
+                    rest: content,
+                    version: self.version,
+                    flexible: self.flexible,
+                    elements: self.elements,
+                };
                 inner.value(tagged.field.name, tagged.field.kind)?;
                 if !inner.rest.is_empty() {
                     return Err(ShapeDefect::Tagged(tag));

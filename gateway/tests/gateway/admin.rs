@@ -1,6 +1,8 @@
 //! Topics created, grown, configured and deleted, by MSK Serverless's rules.
 
-use kafka_protocol::messages::create_partitions_request::{CreatePartitionsAssignment, CreatePartitionsTopic};
+use kafka_protocol::messages::create_partitions_request::{
+    CreatePartitionsAssignment, CreatePartitionsTopic,
+};
 use kafka_protocol::messages::create_topics_request::{
     CreatableReplicaAssignment, CreatableTopic, CreatableTopicConfig,
 };
@@ -139,14 +141,20 @@ async fn partitions_are_only_ever_added() {
     let harness = Harness::start().await;
     let mut client = harness.client().await;
     topic(&mut client, "t", 2).await;
-    let grow = |text: &str, count| CreatePartitionsTopic::default().with_name(name(text)).with_count(count).with_assignments(None);
+    let grow = |text: &str, count| {
+        CreatePartitionsTopic::default().with_name(name(text)).with_count(count).with_assignments(None)
+    };
     for (topic, code, text) in [
         (grow("t", 2), 37, "Topic already has 2 partition(s)."),
         (grow("t", 1), 37, "would not be an increase"),
         (grow("t", -1), 37, "would not be an increase"),
         (grow("t", 9_999), 37, "more than the 2400"),
         (grow("nope", 3), 3, "does not host"),
-        (grow("t", 3).with_assignments(Some(vec![CreatePartitionsAssignment::default()])), 42, "replica assignments"),
+        (
+            grow("t", 3).with_assignments(Some(vec![CreatePartitionsAssignment::default()])),
+            42,
+            "replica assignments",
+        ),
         (grow("t", 3), 0, ""),
     ] {
         let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
@@ -165,7 +173,8 @@ async fn describe(client: &mut Client, version: i16, kind: i8, text: &'static st
         .with_resource_type(kind)
         .with_resource_name(StrBytes::from_static_str(text))
         .with_configuration_keys(None);
-    let request = DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
+    let request =
+        DescribeConfigsRequest::default().with_resources(vec![resource]).with_include_synonyms(true);
     client.call(version, &request).await.results.remove(0)
 }
 
@@ -212,15 +221,22 @@ async fn configs_are_set_and_removed_all_or_none() {
     let harness = Harness::start().await;
     let mut client = harness.client().await;
     topic(&mut client, "t", 1).await;
-    assert_eq!(alter(&mut client, &[("retention.ms", 0, Some("5")), ("max.message.bytes", 0, Some("100"))]).await.0, 0);
-    let bad = alter(&mut client, &[("retention.ms", 0, Some("6")), ("max.message.bytes", 0, Some("-1"))]).await;
+    assert_eq!(
+        alter(&mut client, &[("retention.ms", 0, Some("5")), ("max.message.bytes", 0, Some("100"))]).await.0,
+        0
+    );
+    let bad =
+        alter(&mut client, &[("retention.ms", 0, Some("6")), ("max.message.bytes", 0, Some("-1"))]).await;
     assert_eq!(bad.0, 40);
     let value = |result: &DescribeConfigsResult, name: &str| {
         let config = result.configs.iter().find(|config| &*config.name == name).expect("shown");
         config.value.as_deref().expect("a value").to_owned()
     };
     let shown = describe(&mut client, 4, 2, "t").await;
-    assert_eq!((value(&shown, "retention.ms"), value(&shown, "max.message.bytes")), ("5".into(), "100".into()));
+    assert_eq!(
+        (value(&shown, "retention.ms"), value(&shown, "max.message.bytes")),
+        ("5".into(), "100".into())
+    );
     assert_eq!(alter(&mut client, &[("retention.ms", 1, None)]).await.0, 0);
     assert_eq!(value(&describe(&mut client, 4, 2, "t").await, "retention.ms"), "604800000");
 }

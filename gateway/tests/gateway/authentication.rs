@@ -7,8 +7,8 @@ use headgate_metadata::record::AccessKeyStatus;
 use headgate_metadata::users;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
-    DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest, SaslAuthenticateRequest,
-    SaslAuthenticateResponse, SaslHandshakeRequest,
+    DescribeClusterRequest, FindCoordinatorRequest, InitProducerIdRequest, MetadataRequest,
+    SaslAuthenticateRequest, SaslAuthenticateResponse, SaslHandshakeRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -27,7 +27,7 @@ async fn authenticate(client: &mut Client, message: Vec<u8>) -> SaslAuthenticate
     client.call(2, &SaslAuthenticateRequest::default().with_auth_bytes(message.into())).await
 }
 
-async fn msk_iam(client: &mut Client, login: &Login) -> SaslAuthenticateResponse {
+pub(crate) async fn msk_iam(client: &mut Client, login: &Login) -> SaslAuthenticateResponse {
     handshake(client, "AWS_MSK_IAM").await;
     authenticate(client, login.msk_iam()).await
 }
@@ -73,7 +73,8 @@ async fn both_mechanisms_open_the_cluster_with_their_own_answers() {
     let response = oauth_bearer(&mut client, &harness.login()).await;
     assert_eq!((response.error_code, response.auth_bytes.len()), (0, 0), "{response:?}");
     assert_eq!(cluster_id(&mut client).await, "aaaaaaaa");
-    let allowed: Vec<_> = harness.audit().into_iter().filter(|line| line.result == AuditResult::Allowed).collect();
+    let allowed: Vec<_> =
+        harness.audit().into_iter().filter(|line| line.result == AuditResult::Allowed).collect();
     assert_eq!(allowed.len(), 2);
     assert_eq!(allowed[0].action, "kafka-cluster:Connect");
     assert_eq!(allowed[0].principal.as_deref(), Some("arn:aws:iam::123456789012:user/admin"));
@@ -111,13 +112,31 @@ async fn every_refusal_says_its_reason_once_and_writes_one_audit_line() {
     let harness = Harness::start().await;
     let good = harness.login();
     let cases = [
-        (Login { access_key_id: "AKIANOBODY0000000000".into(), ..good.clone() }, "Access denied: unknown access key AKIANOBODY0000000000"),
+        (
+            Login { access_key_id: "AKIANOBODY0000000000".into(), ..good.clone() },
+            "Access denied: unknown access key AKIANOBODY0000000000",
+        ),
         (Login { secret: "wrong".into(), ..good.clone() }, "Access denied: signature does not match"),
-        (Login { host: "example.com".into(), ..good.clone() }, "Access denied: host example.com is not a name of this cluster"),
-        (Login { at: good.at.minus(std::time::Duration::from_secs(901)), ..good.clone() }, "Access denied: signature expired at"),
-        (Login { at: good.at.plus(std::time::Duration::from_secs(301)), ..good.clone() }, "Access denied: signed in the future; check the clock"),
-        (Login { security_token: Some("made-up".into()), ..good.clone() }, "Access denied: security token is invalid or belongs to another key"),
-        (Login { at: good.at.minus(std::time::Duration::from_secs(896)), ..good.clone() }, "Session too short"),
+        (
+            Login { host: "example.com".into(), ..good.clone() },
+            "Access denied: host example.com is not a name of this cluster",
+        ),
+        (
+            Login { at: good.at.minus(std::time::Duration::from_secs(901)), ..good.clone() },
+            "Access denied: signature expired at",
+        ),
+        (
+            Login { at: good.at.plus(std::time::Duration::from_secs(301)), ..good.clone() },
+            "Access denied: signed in the future; check the clock",
+        ),
+        (
+            Login { security_token: Some("made-up".into()), ..good.clone() },
+            "Access denied: security token is invalid or belongs to another key",
+        ),
+        (
+            Login { at: good.at.minus(std::time::Duration::from_secs(896)), ..good.clone() },
+            "Session too short",
+        ),
         (Login { expires: "-1".into(), ..good.clone() }, "Invalid authentication payload"),
     ];
     for (seen, (login, expected)) in cases.into_iter().enumerate() {
@@ -214,7 +233,7 @@ impl Harness {
 #[tokio::test]
 async fn a_session_token_opens_the_cluster_until_it_ends() {
     let harness = Harness::start().await;
-    let login = session(&harness, "admin", harness.clock_now().plus(std::time::Duration::from_secs(60)));
+    let login = session(&harness, "admin", harness.clock_now().plus(std::time::Duration::from_mins(1)));
     let mut client = harness.tls("localhost").await;
     let response = msk_iam(&mut client, &login).await;
     assert_eq!((response.error_code, response.session_lifetime_ms), (0, 60_000), "{response:?}");
@@ -286,7 +305,9 @@ async fn a_key_that_is_deactivated_closes_its_open_connections_and_opens_no_new_
     let mut client = harness.tls("localhost").await;
     msk_iam(&mut client, &login).await;
     let key = &login.access_key_id;
-    users::set_key_status(&*harness.store, account(), key, AccessKeyStatus::Inactive).await.expect("the key exists");
+    users::set_key_status(&*harness.store, account(), key, AccessKeyStatus::Inactive)
+        .await
+        .expect("the key exists");
     client.expect_end().await;
     assert_eq!(refused(&harness, &login).await, "Access denied: access key is inactive");
 }
@@ -310,12 +331,16 @@ async fn a_denied_topic_and_group_get_their_codes_and_an_audit_line_each() {
     assert_eq!(metadata.topics[0].error_code, 29);
     let group = FindCoordinatorRequest::default().with_key(StrBytes::from_static_str("g"));
     assert_eq!(client.call(3, &group).await.error_code, 30);
-    assert_eq!(client.call(4, &InitProducerIdRequest::default().with_transactional_id(None)).await.error_code, 31);
+    assert_eq!(
+        client.call(4, &InitProducerIdRequest::default().with_transactional_id(None)).await.error_code,
+        31
+    );
     assert_eq!(client.call(9, &crate::groups::join("m")).await.error_code, 30);
     let all = client.call(12, &MetadataRequest::default().with_topics(None)).await;
     assert!(all.topics.is_empty(), "what may not be seen is left out, and not denied");
     let lines = &harness.audit()[before..];
-    let actions: Vec<&str> = lines.iter().map(|line| line.action.trim_start_matches("kafka-cluster:")).collect();
+    let actions: Vec<&str> =
+        lines.iter().map(|line| line.action.trim_start_matches("kafka-cluster:")).collect();
     assert_eq!(
         actions,
         ["WriteData", "ReadData", "DescribeTopic", "DescribeGroup", "WriteDataIdempotently", "AlterGroup"]

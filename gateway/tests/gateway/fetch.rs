@@ -3,7 +3,9 @@
 use headgate_storage_client::ReadError;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
-use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::offset_for_leader_epoch_request::{
+    OffsetForLeaderPartition, OffsetForLeaderTopic,
+};
 use kafka_protocol::messages::{FetchRequest, ListOffsetsRequest, OffsetForLeaderEpochRequest};
 use uuid::Uuid;
 
@@ -62,7 +64,7 @@ async fn a_fetch_that_finds_nothing_in_time_is_empty_and_no_error() {
     let response = client.call(12, &fetch("t", 0, 0, 20)).await;
     let partition = &response.responses[0].partitions[0];
     assert_eq!((partition.error_code, partition.high_watermark), (0, 0));
-    assert!(partition.records.as_ref().is_none_or(|records| records.is_empty()));
+    assert!(partition.records.as_ref().is_none_or(bytes::Bytes::is_empty));
 }
 
 #[tokio::test]
@@ -209,7 +211,11 @@ async fn an_epochs_end_is_found_and_that_of_no_epoch_is_not() {
             let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
             let response = client.call(version, &request).await;
             let partition = &response.topics[0].partitions[0];
-            assert_eq!((partition.error_code, partition.leader_epoch, partition.end_offset), expected, "{epoch}");
+            assert_eq!(
+                (partition.error_code, partition.leader_epoch, partition.end_offset),
+                expected,
+                "{epoch}"
+            );
         }
     }
 }

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use headgate_storage_client::GroupError;
 use kafka_protocol::messages::join_group_request::JoinGroupRequestProtocol;
 use kafka_protocol::messages::leave_group_request::MemberIdentity;
-use kafka_protocol::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use kafka_protocol::messages::offset_commit_request::{
+    OffsetCommitRequestPartition, OffsetCommitRequestTopic,
+};
 use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::sync_group_request::SyncGroupRequestAssignment;
 use kafka_protocol::messages::{
-    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
+    DeleteGroupsRequest, DescribeGroupsRequest, GroupId, HeartbeatRequest, JoinGroupRequest,
+    LeaveGroupRequest, ListGroupsRequest, OffsetCommitRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use kafka_protocol::protocol::StrBytes;
 
@@ -99,7 +101,8 @@ async fn members_leave_alone_or_together() {
         assert_eq!(client.call(version, &leave.with_member_id(text("who"))).await.error_code, 25);
     }
     for version in 3..=5 {
-        let members = ["member-1", "who"].map(|member| MemberIdentity::default().with_member_id(text(member)));
+        let members =
+            ["member-1", "who"].map(|member| MemberIdentity::default().with_member_id(text(member)));
         let leave = LeaveGroupRequest::default().with_group_id(group()).with_members(members.to_vec());
         let response = client.call(version, &leave).await;
         let codes: Vec<i16> = response.members.iter().map(|member| member.error_code).collect();
@@ -127,9 +130,11 @@ async fn committed_offsets_are_fetched_back_at_every_version() {
     }
     let asked = OffsetFetchRequestTopic::default().with_name(name("t")).with_partition_indexes(vec![0, 1]);
     for version in 1..=7 {
-        let request = OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![asked.clone()]));
+        let request =
+            OffsetFetchRequest::default().with_group_id(group()).with_topics(Some(vec![asked.clone()]));
         let response = client.call(version, &request).await;
-        let offsets: Vec<i64> = response.topics[0].partitions.iter().map(|entry| entry.committed_offset).collect();
+        let offsets: Vec<i64> =
+            response.topics[0].partitions.iter().map(|entry| entry.committed_offset).collect();
         assert_eq!(offsets, [-1, 9], "version {version}");
         assert_eq!(response.topics[0].partitions[1].metadata.as_deref(), Some("note"));
     }

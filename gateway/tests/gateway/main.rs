@@ -2,6 +2,7 @@
 
 mod admin;
 mod authentication;
+mod denied;
 mod drain;
 mod fetch;
 mod golden;

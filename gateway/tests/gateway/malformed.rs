@@ -4,8 +4,8 @@ use headgate_gateway::GatewayConfig;
 use kafka_protocol::messages::{ApiVersionsRequest, MetadataRequest};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use crate::support::client::{raw_request, request_frame};
 use crate::support::Harness;
+use crate::support::client::{raw_request, request_frame};
 
 #[tokio::test]
 async fn before_authentication_only_three_requests_are_legal() {
@@ -52,7 +52,8 @@ async fn a_mechanism_that_is_not_offered_is_answered_and_the_connection_ended() 
 
 #[tokio::test]
 async fn silence_before_authentication_is_ended_by_the_time_limit() {
-    let harness = Harness::with(GatewayConfig { authentication_ms_max: 50, ..GatewayConfig::default() }).await;
+    let harness =
+        Harness::with(GatewayConfig { authentication_ms_max: 50, ..GatewayConfig::default() }).await;
     let mut client = harness.tls("localhost").await;
     client.send_raw(&[0, 0]).await;
     client.expect_end().await;

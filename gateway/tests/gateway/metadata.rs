@@ -1,7 +1,9 @@
 //! Metadata, FindCoordinator and DescribeCluster: brokers are names.
 
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
-use kafka_protocol::messages::{DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse};
+use kafka_protocol::messages::{
+    DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
+};
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
@@ -36,7 +38,8 @@ async fn one_gateway_is_one_broker_and_replicas_are_always_three() {
             assert_eq!(response.topics[0].topic_id, id);
         }
         for partition in &response.topics[0].partitions {
-            let ids = |ids: &[kafka_protocol::messages::BrokerId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
+            let ids =
+                |ids: &[kafka_protocol::messages::BrokerId]| ids.iter().map(|id| id.0).collect::<Vec<_>>();
             assert_eq!(partition.leader_id.0, 1, "a leader is a listed broker");
             assert_eq!(ids(&partition.replica_nodes), [1, 2, 3]);
             assert_eq!(ids(&partition.isr_nodes), [1, 2, 3]);
@@ -81,7 +84,11 @@ async fn a_topic_is_found_by_its_id() {
     let found = client.call(12, &by_id(id)).await;
     assert_eq!(found.topics[0].name.as_ref().map(|name| name.as_str()), Some("t"));
     for version in 10..=13 {
-        assert_eq!(codes(&client.call(version, &by_id(Uuid::from_u128(5))).await), [100], "version {version}");
+        assert_eq!(
+            codes(&client.call(version, &by_id(Uuid::from_u128(5))).await),
+            [100],
+            "version {version}"
+        );
     }
 }
 

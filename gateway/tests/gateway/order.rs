@@ -120,13 +120,22 @@ async fn a_client_that_leaves_ends_its_wait_for_data() {
 }
 
 #[tokio::test]
-async fn what_a_client_sent_before_it_left_is_done() {
+async fn what_a_client_sent_before_it_closed_its_side_is_done_and_answered() {
     let harness = Harness::start().await;
     let mut client = harness.client().await;
     topic(&mut client, "t", 1).await;
-    client.send(9, &produce("t", 0, 1)).await;
-    client.send(12, &MetadataRequest::default()).await;
-    client.send(9, &produce("t", 0, 1)).await;
-    drop(client);
-    harness.storage.submitted(2).await;
+    harness.storage.hold_appends();
+    let first = client.send(9, &produce("t", 0, 1)).await;
+    let second = client.send(12, &MetadataRequest::default()).await;
+    let third = client.send(9, &produce("t", 0, 1)).await;
+    client.send_end().await;
+    for (submitted, produced) in [(1, first), (2, third)] {
+        harness.storage.submitted(submitted).await;
+        harness.storage.release(0);
+        client.receive::<ProduceRequest>(9, produced).await;
+        if submitted == 1 {
+            client.receive::<MetadataRequest>(12, second).await;
+        }
+    }
+    client.expect_end().await;
 }

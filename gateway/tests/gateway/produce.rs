@@ -70,7 +70,11 @@ async fn every_served_version_appends_and_answers_with_the_offset() {
         }
         let response = client.call(version, &request).await;
         let partition = &response.responses[0].partition_responses[0];
-        assert_eq!((partition.error_code, partition.base_offset), (0, 2 * appended as i64), "version {version}");
+        assert_eq!(
+            (partition.error_code, partition.base_offset),
+            (0, 2 * appended as i64),
+            "version {version}"
+        );
     }
 }
 
@@ -167,7 +171,7 @@ async fn an_owner_without_room_is_a_retriable_error() {
     topic(&mut client, "t", 1).await;
     harness.storage.fail_reservations(Unavailable::Refused);
     assert_eq!(code(&client.call(9, &produce("t", 0, 1)).await), 6);
-    let init = client.call(4, &InitProducerIdRequest::default()).await;
+    let init = client.call(4, &InitProducerIdRequest::default().with_transactional_id(None)).await;
     assert_eq!(init.error_code, 15);
 }
 
@@ -184,7 +188,8 @@ async fn a_partition_that_is_not_durable_in_time_times_out_and_the_others_are_an
     harness.storage.submitted(2).await;
     harness.storage.release(0);
     let response = client.receive::<ProduceRequest>(9, sent).await;
-    let mut codes: Vec<i16> = response.responses[0].partition_responses.iter().map(|entry| entry.error_code).collect();
+    let mut codes: Vec<i16> =
+        response.responses[0].partition_responses.iter().map(|entry| entry.error_code).collect();
     codes.sort_unstable();
     assert_eq!(codes, [0, 7]);
 }
@@ -207,7 +212,11 @@ async fn an_idempotent_producer_gets_an_id() {
     let mut client = harness.client().await;
     for version in 0..=5 {
         let init = client.call(version, &InitProducerIdRequest::default().with_transactional_id(None)).await;
-        assert_eq!((init.error_code, init.producer_id.0, init.producer_epoch), (0, 4711, 0), "version {version}");
+        assert_eq!(
+            (init.error_code, init.producer_id.0, init.producer_epoch),
+            (0, 4711, 0),
+            "version {version}"
+        );
     }
 }
 

@@ -32,6 +32,23 @@ def unverified():
     return context
 
 
+def keep_what_came_before_the_end():
+    """kafka-python drops an answer that it reads together with the end of the stream (`_read_from_sock`).
+
+    A server closes right behind a refusal, so whether its text is seen would be a matter of luck. Here the bytes are
+    handed over first; the end of the stream is still there at the next read.
+    """
+    from kafka.net.transport import KafkaSSLTransport
+
+    original = KafkaSSLTransport._sock_recv
+
+    def received(self):
+        data, error = original(self)
+        return data, None if data else error
+
+    KafkaSSLTransport._sock_recv = received
+
+
 class LastError(logging.Handler):
     """kafka-python keeps retrying; what it was told stands in its log."""
 
@@ -53,6 +70,7 @@ def kafka_python_login(arguments):
         def token(self):
             return arguments.token
 
+    keep_what_came_before_the_end()
     last = LastError()
     logging.getLogger("kafka").addHandler(last)
     settings = {"security_protocol": "SASL_SSL", "ssl_context": unverified(), "sasl_mechanism": "AWS_MSK_IAM"}
@@ -104,17 +122,26 @@ def confluent_login(arguments):
 
 
 def produce(arguments):
-    from confluent_kafka import Producer
+    from confluent_kafka import KafkaException, Producer
 
     seen, outcome = [], []
     settings = librdkafka_settings(arguments, seen) | {"acks": "all", "enable.idempotence": arguments.idempotent}
     producer = Producer(settings)
-    producer.produce(arguments.topic, key=b"k", value=b"v", on_delivery=lambda error, _message: outcome.append(error))
+    try:
+        producer.produce(arguments.topic, key=b"k", value=b"v", on_delivery=lambda error, _message: outcome.append(error))
+    except KafkaException as error:
+        # Its producer id was refused before the first record. The exception says only that; the callback says why.
+        seen.append(error.args[0])
     deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not outcome and not any(error.fatal() for error in seen) and time.monotonic() < deadline:
+    while not outcome and not any(map(is_refusal, seen)) and time.monotonic() < deadline:
         producer.poll(0.1)
-    error = next((error for error in seen if error.fatal()), None) or (outcome and outcome[0])
+    error = next(filter(is_refusal, seen), None) or (outcome and outcome[0])
     return told(error) if error or outcome else {"code": None, "text": str(seen)}
+
+
+def is_refusal(error):
+    """A fatal error that names the server's code; librdkafka's own code says only that there was one."""
+    return error.fatal() and error.code() > 0
 
 
 def consume(arguments):

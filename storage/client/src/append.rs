@@ -20,6 +20,7 @@ impl Reservation {
         Self(permit)
     }
     /// Splits off the room of one append, so that each gives its room back when it is done.
+    #[must_use]
     pub fn take(&mut self, bytes: u64) -> Self {
         Self(self.0.as_mut().and_then(|permit| permit.split(bytes as usize)))
     }

@@ -104,7 +104,9 @@ impl RecordBatch {
         if declared != bytes.len() {
             return Err(BatchDefect::Length);
         }
-        if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[CRC_FROM..]) != u64::from(batch.crc()) {
+        if crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &bytes[CRC_FROM..])
+            != u64::from(batch.crc())
+        {
             return Err(BatchDefect::Checksum);
         }
         batch.check_fields()?;

@@ -18,12 +18,13 @@ pub use append::{Append, AppendError, Appended, Completion, Reservation, Unavail
 pub use batch::{BATCH_HEADER_BYTES, BatchDefect, Compression, ProducerBatch, RecordBatch};
 pub use caller::{Caller, RequestId};
 pub use group::{
-    CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState,
-    Join, Joined, JoinedMember, Leave, LeaveOutcome, MemberDescription, MemberIdentity, OffsetToCommit, Sync, Synced,
+    CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
+    GroupState, Join, Joined, JoinedMember, Leave, LeaveOutcome, MemberDescription, MemberIdentity,
+    OffsetToCommit, Sync, Synced,
 };
 pub use read::{
-    AbortedTransaction, EpochEnd, Isolation, OffsetAt, OffsetQuery, PartitionAddress, PartitionRead, ReadError, ReadOutcome,
-    ReadRequest, ReadSuccess,
+    AbortedTransaction, EpochEnd, Isolation, OffsetAt, OffsetQuery, PartitionAddress, PartitionRead,
+    ReadError, ReadOutcome, ReadRequest, ReadSuccess,
 };
 pub use storage::Storage;
 pub use usage::{PartitionSize, SentBytes};

@@ -14,9 +14,8 @@ pub const SLOT_SET_SIZE: u16 = 8;
 
 /// The slot set of a new cluster: the `size` slots of the cell that rank highest for its id (rendezvous hashing), in that order.
 pub fn slot_set(cluster: ClusterId, cell_slots: u16, size: u16) -> Vec<SlotId> {
-    let mut ranked: Vec<(u64, u16)> = (0..cell_slots)
-        .map(|slot| (hash(&[cluster.as_bytes(), &slot.to_le_bytes()]), slot))
-        .collect();
+    let mut ranked: Vec<(u64, u16)> =
+        (0..cell_slots).map(|slot| (hash(&[cluster.as_bytes(), &slot.to_le_bytes()]), slot)).collect();
     ranked.sort_unstable_by(|left, right| right.cmp(left));
     ranked.into_iter().take(usize::from(size)).map(|(_, slot)| SlotId::new(slot)).collect()
 }

@@ -6,8 +6,8 @@ use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, Produce
 use crate::append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
 use crate::caller::Caller;
 use crate::group::{
-    CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined,
-    Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
+    CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
+    Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
 };
 use crate::read::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError, ReadOutcome, ReadRequest};
 use crate::usage::{PartitionSize, SentBytes};
@@ -55,10 +55,20 @@ pub trait Storage: Send + std::marker::Sync + 'static {
     async fn allocate_producer_id(&self, caller: &Caller) -> Result<ProducerId, Unavailable>;
 
     /// Joins; answers when the rebalance is over. Not safe to retry after a lost reply with an empty member id.
-    async fn join_group(&self, caller: &Caller, group: &GroupAddress, join: Join) -> Result<Joined, GroupError>;
+    async fn join_group(
+        &self,
+        caller: &Caller,
+        group: &GroupAddress,
+        join: Join,
+    ) -> Result<Joined, GroupError>;
 
     /// Syncs; answers when the leader has assigned. *Always* safe to retry.
-    async fn sync_group(&self, caller: &Caller, group: &GroupAddress, sync: Sync) -> Result<Synced, GroupError>;
+    async fn sync_group(
+        &self,
+        caller: &Caller,
+        group: &GroupAddress,
+        sync: Sync,
+    ) -> Result<Synced, GroupError>;
 
     /// Keeps a member's session alive. *Always* safe to retry.
     async fn heartbeat(
@@ -78,7 +88,12 @@ pub trait Storage: Send + std::marker::Sync + 'static {
     ) -> Result<Vec<LeaveOutcome>, GroupError>;
 
     /// Commits offsets, all or none. *Always* safe to retry.
-    async fn commit_offsets(&self, caller: &Caller, group: &GroupAddress, commit: CommitOffsets) -> Result<(), GroupError>;
+    async fn commit_offsets(
+        &self,
+        caller: &Caller,
+        group: &GroupAddress,
+        commit: CommitOffsets,
+    ) -> Result<(), GroupError>;
 
     /// Reads committed offsets; partitions without one are absent from the answer.
     async fn fetch_offsets(
@@ -89,7 +104,11 @@ pub trait Storage: Send + std::marker::Sync + 'static {
     ) -> Result<Vec<CommittedOffset>, GroupError>;
 
     /// Describes a group.
-    async fn describe_group(&self, caller: &Caller, group: &GroupAddress) -> Result<GroupDescription, GroupError>;
+    async fn describe_group(
+        &self,
+        caller: &Caller,
+        group: &GroupAddress,
+    ) -> Result<GroupDescription, GroupError>;
 
     /// Lists the cluster's groups that live in these slots.
     async fn list_groups(&self, caller: &Caller, slots: &[SlotId]) -> Result<Vec<GroupListing>, GroupError>;
@@ -101,5 +120,9 @@ pub trait Storage: Send + std::marker::Sync + 'static {
     async fn report_sent(&self, gateway: Incarnation, sent: &[SentBytes]) -> Result<(), Unavailable>;
 
     /// How much each partition of a cluster holds, for the slots given.
-    async fn partition_sizes(&self, cluster: ClusterId, slots: &[SlotId]) -> Result<Vec<PartitionSize>, Unavailable>;
+    async fn partition_sizes(
+        &self,
+        cluster: ClusterId,
+        slots: &[SlotId],
+    ) -> Result<Vec<PartitionSize>, Unavailable>;
 }

@@ -43,7 +43,12 @@ fn plain() -> Vec<u8> {
 }
 
 fn check_finds(batch: &StoredBatch) {
-    let found = |target| batch.first_at_least(target, Offset::new(0)).expect("records decode").map(|at| (at.offset.get(), at.timestamp));
+    let found = |target| {
+        batch
+            .first_at_least(target, Offset::new(0))
+            .expect("records decode")
+            .map(|at| (at.offset.get(), at.timestamp))
+    };
     assert_eq!(found(0), Some((100, 1000)));
     assert_eq!(found(1001), Some((101, 1005)));
     assert_eq!(found(1006), Some((103, 1010)));
@@ -100,8 +105,12 @@ fn records_that_are_cut_or_nonsense_are_undecodable_and_never_panic() {
 
 #[test]
 fn a_batch_that_expands_beyond_the_bound_is_refused() {
-    let bomb = zstd::encode_all(std::io::repeat(0).take(DECOMPRESSED_BYTES_MAX + 2), 1).expect("zeros compress");
-    assert_eq!(stored(4, &bomb).first_at_least(1010, Offset::new(0)), Err(Undecodable("expands beyond the bound")));
+    let bomb =
+        zstd::encode_all(std::io::repeat(0).take(DECOMPRESSED_BYTES_MAX + 2), 1).expect("zeros compress");
+    assert_eq!(
+        stored(4, &bomb).first_at_least(1010, Offset::new(0)),
+        Err(Undecodable("expands beyond the bound"))
+    );
 }
 
 #[test]

@@ -44,7 +44,9 @@ impl Flusher {
                 Ok(Outcome::Committed(_)) => return Ok((object.clone(), end)),
                 Ok(Outcome::Refused(_)) => {}
                 // The reply is lost: the transaction may have been committed. Its keys say so.
-                Err(MetadataError::OutcomeUnknown { reason }) => warn!(reason, "outcome of a flush commit unknown"),
+                Err(MetadataError::OutcomeUnknown { reason }) => {
+                    warn!(reason, "outcome of a flush commit unknown");
+                }
                 Err(error) => return Err(error.into()),
             }
             if let Some(counting) = self.chain_at(wal, start).await? {
@@ -55,7 +57,11 @@ impl Flusher {
     }
 
     /// The object that counts from `start` on; `None` when the WAL is not flushed beyond it.
-    async fn chain_at(&self, wal: WalId, start: WalPosition) -> Result<Option<(ObjectName, WalPosition)>, FlushFault> {
+    async fn chain_at(
+        &self,
+        wal: WalId,
+        start: WalPosition,
+    ) -> Result<Option<(ObjectName, WalPosition)>, FlushFault> {
         let selects = [Select::Key(keys::chain(wal, start)), Select::Key(keys::flushed(wal))];
         let snapshot = self.store.read(&selects).await?;
         let flushed = match snapshot.results[1].first() {
@@ -82,7 +88,8 @@ impl Flusher {
         // Remembered before anything is deleted: without these chunks an older metadata store would be a loss.
         let (guard, seen) = (self.guard.clone(), snapshot.revision);
         spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??;
-        let (disk, dir, reader) = (Arc::clone(&self.disk), self.wal_dir.clone(), Arc::clone(&self.wal_reader));
+        let (disk, dir, reader) =
+            (Arc::clone(&self.disk), self.wal_dir.clone(), Arc::clone(&self.wal_reader));
         let trim = move || {
             let removed = remove_chunks_below(&*disk, &dir, wal, flushed);
             reader.forget_below(wal, flushed);

@@ -58,7 +58,9 @@ impl FlushFault {
     /// Whether stored bytes are wrong, so that trying again will not help.
     pub(super) fn is_corruption(&self) -> bool {
         match self {
-            Self::Build(FlushError::Wal(error)) => matches!(error, WalReadError::Corrupt(_) | WalReadError::Format { .. }),
+            Self::Build(FlushError::Wal(error)) => {
+                matches!(error, WalReadError::Corrupt(_) | WalReadError::Format { .. })
+            }
             Self::Build(FlushError::NotABoundary { .. })
             | Self::ChainBroken { .. }
             | Self::ReadBack { .. }

@@ -105,11 +105,13 @@ impl Flusher {
                 Some((wal, start)) => self.flush_is_garbage(name, wal, start, &named.cell).await?,
                 None => false,
             },
-            ["manifest", slot, _] => match slot.parse().ok().and_then(|slot: SlotId| named.manifests.get(&slot)) {
-                Some(Some(current)) => current != name.as_str(),
-                // Without a current manifest one may be about to be committed.
-                Some(None) | None => false,
-            },
+            ["manifest", slot, _] => {
+                match slot.parse().ok().and_then(|slot: SlotId| named.manifests.get(&slot)) {
+                    Some(Some(current)) => current != name.as_str(),
+                    // Without a current manifest one may be about to be committed.
+                    Some(None) | None => false,
+                }
+            }
             ["state" | "list", slot, rest] => match parse_slot_object(slot, rest) {
                 Some((slot, epoch)) => {
                     let applied = named.cell.slots.get(&slot).and_then(|view| view.record.applied);

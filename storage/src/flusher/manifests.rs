@@ -27,7 +27,8 @@ impl Flusher {
             // Staggered by slot, so that slots that began together do not write together.
             let share = 0.75 + f64::from(slot.get() % 64) / 128.0;
             let flushes = (f64::from(self.manifest_flushes_max) * share).ceil() as u32;
-            touched.flushes >= flushes || now.saturating_sub(touched.since) >= self.manifest_age.mul_f64(share)
+            touched.flushes >= flushes
+                || now.saturating_sub(touched.since) >= self.manifest_age.mul_f64(share)
         });
         due.map(|(slot, _)| *slot)
     }
@@ -42,7 +43,11 @@ impl Flusher {
     }
 
     /// Writes one slot's manifest. If the key changed meanwhile: still owner = fold again, else stop.
-    pub(super) async fn write_manifest(&self, progress: &mut Progress, slot: SlotId) -> Result<(), FlushFault> {
+    pub(super) async fn write_manifest(
+        &self,
+        progress: &mut Progress,
+        slot: SlotId,
+    ) -> Result<(), FlushFault> {
         for _ in 0..ATTEMPTS_MAX {
             let cell = CellView::read(&*self.store).await?;
             let view = cell.slots.get(&slot).filter(|view| view.record.owner == self.sequencer.wal());
@@ -51,7 +56,8 @@ impl Flusher {
                 return Err(FlushFault::SlotLost(slot));
             };
             let manifest = self.objects.fold_slot(slot, view, &cell).await?;
-            let Some(applied) = manifest.applied.filter(|applied| view.record.applied != Some(*applied)) else {
+            let Some(applied) = manifest.applied.filter(|applied| view.record.applied != Some(*applied))
+            else {
                 progress.touched.remove(&slot);
                 return Ok(());
             };
@@ -92,10 +98,11 @@ impl Flusher {
             self.objects.store.put(&name, vec![content]).await?;
         }
         let name = manifest_name(slot, epoch, self.random.bits());
-        self.objects.store.put(&name, vec![manifest.encode()]).await?;
-        // Seen, not believed: what is committed next makes older objects garbage.
-        let back = self.objects.load_manifest(name.as_str(), slot).await?;
-        if back != manifest {
+        let content = manifest.encode();
+        self.objects.store.put(&name, vec![content.clone()]).await?;
+        // Seen in the store itself, not in a copy: what is committed next makes older objects garbage.
+        let back = self.objects.store.get_range(&name, 0..content.len() as u64).await?;
+        if back != content {
             return Err(FlushFault::ReadBack { object: name });
         }
         Ok(name.into())
@@ -130,7 +137,9 @@ impl Flusher {
         cell: &CellView,
     ) -> Result<bool, FlushFault> {
         // A WAL that is not there says nothing; only what is known to be flushed lets a span go.
-        let Some(wal) = cell.wals.get(&span.wal).filter(|wal| wal.flushed >= span.to) else { return Ok(true) };
+        let Some(wal) = cell.wals.get(&span.wal).filter(|wal| wal.flushed >= span.to) else {
+            return Ok(true);
+        };
         for entry in &wal.chain {
             let is_applied =
                 applied.is_some_and(|applied| applied >= Applied { epoch: span.epoch, position: entry.end });

@@ -6,9 +6,7 @@ use headgate_log::wal::{list_wals, remove_wal};
 use headgate_metadata::id::{TimestampMs, WalId};
 use headgate_metadata::keys;
 use headgate_metadata::record::{Record, RetiredRecord, SlotRecord};
-use headgate_metadata::store::{
-    Compare, Outcome, Select, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
-};
+use headgate_metadata::store::{Compare, Outcome, Select, TRANSACTION_OPERATIONS_MAX, Transaction, Write};
 use tracing::info;
 
 use super::{FlushFault, Flusher, Progress, Touched};
@@ -82,7 +80,8 @@ impl Flusher {
         let index = self.objects.cache.index(&entry.object).await?;
         let runs = index.runs.iter().map(|run| (run.slot, run.slot_epoch));
         let states = index.state_runs.iter().map(|run| (run.slot, run.slot_epoch));
-        let applied = |(slot, epoch)| cell.slots.get(&slot).is_some_and(|view| view.has_applied(epoch, entry.end));
+        let applied =
+            |(slot, epoch)| cell.slots.get(&slot).is_some_and(|view| view.has_applied(epoch, entry.end));
         Ok(runs.chain(states).all(applied))
     }
 
@@ -109,7 +108,8 @@ impl Flusher {
     /// Removes the directories of WALs that are flushed to their sealed end, or positively retired.
     async fn remove_local(&self, cell: &CellView) -> Result<(), FlushFault> {
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
-        let listed = spawn::blocking(move || list_wals(&*disk, &dir)).await.ok_or(FlushFault::Interrupted)??;
+        let listed =
+            spawn::blocking(move || list_wals(&*disk, &dir)).await.ok_or(FlushFault::Interrupted)??;
         for wal in listed {
             let covered = match cell.wals.get(&wal) {
                 Some(view) => view.sealed_end().is_some_and(|end| view.flushed >= end),
@@ -118,7 +118,9 @@ impl Flusher {
             if covered {
                 let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
                 self.wal_reader.forget(wal);
-                spawn::blocking(move || remove_wal(&*disk, &dir, wal)).await.ok_or(FlushFault::Interrupted)??;
+                spawn::blocking(move || remove_wal(&*disk, &dir, wal))
+                    .await
+                    .ok_or(FlushFault::Interrupted)??;
             }
         }
         Ok(())

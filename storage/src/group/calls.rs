@@ -133,7 +133,14 @@ impl Group {
     }
 
     /// A static member came back without its member id: it gets a new one, and whoever used the old one is fenced (KIP-345).
-    fn replace_static(&mut self, caller: &Caller, join: Join, old: &Arc<str>, id: Arc<str>, now: Instant) -> Admission {
+    fn replace_static(
+        &mut self,
+        caller: &Caller,
+        join: Join,
+        old: &Arc<str>,
+        id: Arc<str>,
+        now: Instant,
+    ) -> Admission {
         let mut before = self.members.remove(old).expect("instances name members of the group");
         before.fail_waiting(&GroupError::FencedInstance);
         let led = self.leader.as_ref() == Some(old);
@@ -271,7 +278,12 @@ impl Group {
     }
 
     /// Keeps the session alive and tells whether to join again.
-    pub(super) fn heartbeat(&mut self, identity: &MemberIdentity, generation: i32, now: Instant) -> Result<(), GroupError> {
+    pub(super) fn heartbeat(
+        &mut self,
+        identity: &MemberIdentity,
+        generation: i32,
+        now: Instant,
+    ) -> Result<(), GroupError> {
         self.check_identity(&identity.member, identity.instance.as_ref())?;
         if generation != self.generation {
             return Err(GroupError::IllegalGeneration);

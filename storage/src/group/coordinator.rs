@@ -7,8 +7,8 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use headgate_metadata::id::{ClusterId, SlotId};
 use headgate_storage_client::{
-    Caller, CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
-    GroupState, Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
+    Caller, CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError,
+    GroupListing, GroupState, Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
 };
 use tokio::sync::oneshot;
 use tokio::time::Instant;
@@ -45,7 +45,7 @@ impl Default for GroupLimits {
             members_max: 1000,
             groups_max: 500,
             session_timeout_min: Duration::from_secs(6),
-            session_timeout_max: Duration::from_secs(1800),
+            session_timeout_max: Duration::from_mins(30),
             initial_rebalance_delay: Duration::from_secs(3),
         }
     }
@@ -99,7 +99,9 @@ impl Coordinator {
                 let entry = self.obtain((record.cluster, id), slot);
                 let mut group = lock(&entry);
                 match &record.value {
-                    Some(value) => group.offsets.insert((topic, partition), records::decode_offset(value.clone())?),
+                    Some(value) => {
+                        group.offsets.insert((topic, partition), records::decode_offset(value.clone())?)
+                    }
                     None => group.offsets.remove((topic, partition)),
                 }
             }
@@ -135,7 +137,12 @@ impl Coordinator {
     }
 
     /// See [`headgate_storage_client::Storage::join_group`].
-    pub async fn join(&self, caller: &Caller, address: &GroupAddress, join: Join) -> Result<Joined, GroupError> {
+    pub async fn join(
+        &self,
+        caller: &Caller,
+        address: &GroupAddress,
+        join: Join,
+    ) -> Result<Joined, GroupError> {
         let session = self.limits.session_timeout_min..=self.limits.session_timeout_max;
         if !session.contains(&join.session_timeout) {
             return Err(GroupError::InvalidSessionTimeout);
@@ -157,7 +164,8 @@ impl Coordinator {
     /// See [`headgate_storage_client::Storage::sync_group`].
     pub async fn sync(&self, address: &GroupAddress, sync: Sync) -> Result<Synced, GroupError> {
         let (reply, answer) = oneshot::channel();
-        self.with(address, false, |group, now| group.sync(sync, now, reply))?.ok_or(GroupError::UnknownMember)?;
+        self.with(address, false, |group, now| group.sync(sync, now, reply))?
+            .ok_or(GroupError::UnknownMember)?;
         gated(answer).await
     }
 
@@ -176,7 +184,11 @@ impl Coordinator {
     }
 
     /// See [`headgate_storage_client::Storage::leave_group`].
-    pub async fn leave(&self, address: &GroupAddress, members: Vec<Leave>) -> Result<Vec<LeaveOutcome>, GroupError> {
+    pub async fn leave(
+        &self,
+        address: &GroupAddress,
+        members: Vec<Leave>,
+    ) -> Result<Vec<LeaveOutcome>, GroupError> {
         let answer = self.with(address, false, |group, now| {
             members.iter().map(|leave| group.leave(&leave.identity, now)).collect::<Vec<_>>()
         })?;
@@ -215,12 +227,18 @@ impl Coordinator {
     }
 
     /// See [`headgate_storage_client::Storage::fetch_offsets`].
-    pub async fn fetch(&self, address: &GroupAddress, fetch: FetchOffsets) -> Result<Vec<CommittedOffset>, GroupError> {
+    pub async fn fetch(
+        &self,
+        address: &GroupAddress,
+        fetch: FetchOffsets,
+    ) -> Result<Vec<CommittedOffset>, GroupError> {
         let answer = self.with(address, false, |group, _| {
             let value = match &fetch.identity {
-                Some((identity, generation)) if *generation >= 0 => group
-                    .check_identity(&identity.member, identity.instance.as_ref())
-                    .and_then(|()| if *generation == group.generation { Ok(()) } else { Err(GroupError::IllegalGeneration) }),
+                Some((identity, generation)) if *generation >= 0 => {
+                    group.check_identity(&identity.member, identity.instance.as_ref()).and_then(|()| {
+                        (*generation == group.generation).then_some(()).ok_or(GroupError::IllegalGeneration)
+                    })
+                }
                 _ => Ok(()),
             };
             let value = value.map(|()| group.offsets.select(fetch.partitions.as_deref()));

@@ -137,7 +137,11 @@ impl Group {
     }
 
     /// The member a call speaks for, or why it may not.
-    pub(super) fn check_identity(&self, member: &Arc<str>, instance: Option<&Arc<str>>) -> Result<(), GroupError> {
+    pub(super) fn check_identity(
+        &self,
+        member: &Arc<str>,
+        instance: Option<&Arc<str>>,
+    ) -> Result<(), GroupError> {
         if let Some(instance) = instance {
             return match self.instances.get(instance) {
                 None => Err(GroupError::UnknownMember),
@@ -164,7 +168,8 @@ impl Group {
     /// Ends the join phase when all have rejoined, or when its time is up.
     pub(super) fn maybe_complete_join(&mut self, now: Instant) {
         let Phase::Preparing { ends, not_before } = self.phase else { return };
-        let all_joined = self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());
+        let all_joined =
+            self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());
         if now < ends && !(all_joined && now >= not_before) {
             return;
         }
@@ -174,7 +179,8 @@ impl Group {
         }
         if self.members.values().all(|member| member.joining.is_none()) {
             // Only static members that are away: nobody to give a generation to, so wait for them or their sessions' end.
-            let timeout = self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
+            let timeout =
+                self.members.values().map(|member| member.rebalance_timeout).max().unwrap_or_default();
             self.phase = Phase::Preparing { ends: now + timeout, not_before: now };
             return;
         }
@@ -185,7 +191,8 @@ impl Group {
     fn remove_absent(&mut self) {
         self.members.retain(|_, member| member.joining.is_some() || member.instance.is_some());
         let gone = self.leader.as_ref().is_none_or(|leader| !self.members.contains_key(leader));
-        let leader_away = |leader: &Arc<str>| self.members.get(leader).is_some_and(|member| member.joining.is_none());
+        let leader_away =
+            |leader: &Arc<str>| self.members.get(leader).is_some_and(|member| member.joining.is_none());
         if gone || self.leader.as_ref().is_some_and(leader_away) {
             let joined = self.members.values().find(|member| member.joining.is_some());
             self.leader = joined.map(|member| Arc::clone(&member.id)).or_else(|| self.leader.take());
@@ -275,7 +282,8 @@ impl Group {
     pub(super) fn next_deadline(&self) -> Option<Instant> {
         let phase = match self.phase {
             Phase::Preparing { ends, not_before } => {
-                let all_joined = self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());
+                let all_joined =
+                    self.pending.is_empty() && self.members.values().all(|member| member.joining.is_some());
                 Some(if all_joined { not_before.min(ends) } else { ends })
             }
             Phase::Completing { ends } => Some(ends),
@@ -293,14 +301,22 @@ impl Group {
         if let Phase::Completing { ends } = self.phase
             && ends <= now
         {
-            let late: Vec<Arc<str>> =
-                self.members.values().filter(|member| !member.synced).map(|member| Arc::clone(&member.id)).collect();
+            let late: Vec<Arc<str>> = self
+                .members
+                .values()
+                .filter(|member| !member.synced)
+                .map(|member| Arc::clone(&member.id))
+                .collect();
             for id in late {
                 self.remove_member(&id, now);
             }
         }
-        let silent: Vec<Arc<str>> =
-            self.members.values().filter(|member| member.expired(now)).map(|member| Arc::clone(&member.id)).collect();
+        let silent: Vec<Arc<str>> = self
+            .members
+            .values()
+            .filter(|member| member.expired(now))
+            .map(|member| Arc::clone(&member.id))
+            .collect();
         for id in silent {
             self.remove_member(&id, now);
         }

@@ -48,9 +48,10 @@ impl Offsets {
     pub(super) fn select(&self, partitions: Option<&[(TopicId, PartitionId)]>) -> Vec<CommittedOffset> {
         match partitions {
             None => self.0.iter().map(|(partition, committed)| answer(*partition, committed)).collect(),
-            Some(wanted) => {
-                wanted.iter().filter_map(|partition| Some(answer(*partition, self.0.get(partition)?))).collect()
-            }
+            Some(wanted) => wanted
+                .iter()
+                .filter_map(|partition| Some(answer(*partition, self.0.get(partition)?)))
+                .collect(),
         }
     }
 }

@@ -201,7 +201,8 @@ mod tests {
         let topic = TopicId::from_bytes([7; 16]).expect("sevens are not nil");
         let key = offset_key("g", topic, PartitionId::new(3));
         assert_eq!(&key[..], [&[1, 0, b'g'][..], &[7; 16], &[3, 0, 0, 0]].concat());
-        let committed = Committed { offset: Offset::new(9), epoch: Some(LeaderEpoch::new(2)), metadata: "x".into() };
+        let committed =
+            Committed { offset: Offset::new(9), epoch: Some(LeaderEpoch::new(2)), metadata: "x".into() };
         let value = encode_offset(&committed);
         assert_eq!(&value[..], [1, 9, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0, 0, 1, 0, b'x']);
         assert_eq!(decode_offset(value), Ok(committed));
@@ -218,7 +219,9 @@ mod tests {
             members: vec![member()],
         };
         let value = encode_group(&group);
-        let head = [&[1, 5, 0, 0, 0][..], &[8, 0], b"consumer", &[5, 0], b"range", &[3, 0], b"m-1", &[1, 0, 0, 0]].concat();
+        let head =
+            [&[1, 5, 0, 0, 0][..], &[8, 0], b"consumer", &[5, 0], b"range", &[3, 0], b"m-1", &[1, 0, 0, 0]]
+                .concat();
         assert_eq!(&value[..head.len()], head);
         assert_eq!(decode_group(value), Ok(group));
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use headgate_metadata::id::{ClusterId, Offset, PartitionId, Revision, SlotId, TopicId};
 use headgate_storage_client::{
-    Caller, CommitOffsets, FetchOffsets, GroupAddress, GroupError, GroupState, Join, Joined, Leave, MemberIdentity,
-    OffsetToCommit, RequestId, Sync, Synced,
+    Caller, CommitOffsets, FetchOffsets, GroupAddress, GroupError, GroupState, Join, Joined, Leave,
+    MemberIdentity, OffsetToCommit, RequestId, Sync, Synced,
 };
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -214,7 +214,8 @@ async fn a_first_join_is_told_its_member_id_when_the_client_can_take_it() {
     let refused = done(world.join_with(Join { member_id_required: true, ..a_join() })).await;
     let Err(GroupError::MemberIdRequired { member: id }) = refused else { panic!("{refused:?}") };
     assert!(id.starts_with("client-"));
-    let joined = done(world.join_with(Join { identity: member(&id), member_id_required: true, ..a_join() })).await;
+    let joined =
+        done(world.join_with(Join { identity: member(&id), member_id_required: true, ..a_join() })).await;
     assert_eq!(joined.expect("the id is accepted").member, id);
 }
 
@@ -426,7 +427,8 @@ async fn a_group_beyond_the_clusters_limit_is_refused() {
     let log = Arc::new(Log::default());
     let limits = GroupLimits { groups_max: 1, ..GroupLimits::default() };
     let coordinator = Coordinator::new(log, limits);
-    let address = |group: &str| GroupAddress { cluster: cluster(), group: group.into(), slot: SlotId::new(1) };
+    let address =
+        |group: &str| GroupAddress { cluster: cluster(), group: group.into(), slot: SlotId::new(1) };
     let commit = || CommitOffsets { identity: nobody(), generation: -1, offsets: vec![offset_to_commit(1)] };
     coordinator.commit(&address("a"), commit()).await.expect("the first group fits");
     assert_eq!(coordinator.commit(&address("b"), commit()).await, Err(GroupError::LimitReached));

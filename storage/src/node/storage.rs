@@ -1,12 +1,14 @@
 //! The storage interface on a node in the same process: each operation goes straight to its part.
 
 use async_trait::async_trait;
-use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs};
+use headgate_metadata::id::{
+    ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs,
+};
 use headgate_storage_client::{
-    Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd, FetchOffsets,
-    GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave, LeaveOutcome, MemberIdentity,
-    OffsetAt, OffsetQuery, PartitionAddress, PartitionSize, ReadError, ReadOutcome, ReadRequest, Reservation, SentBytes,
-    Storage, Sync, Synced, Unavailable,
+    Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
+    FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave,
+    LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress, PartitionSize, ReadError,
+    ReadOutcome, ReadRequest, Reservation, SentBytes, Storage, Sync, Synced, Unavailable,
 };
 use tracing::warn;
 
@@ -62,7 +64,8 @@ impl Storage for Node {
         };
         let (answer, completion) = Completion::channel();
         let cluster = partition.address.key.cluster;
-        self.sequencer.submit(cluster, Operation::Append { partition, batch, log_append_time, reservation, answer });
+        self.sequencer
+            .submit(cluster, Operation::Append { partition, batch, log_append_time, reservation, answer });
         completion
     }
 
@@ -109,12 +112,22 @@ impl Storage for Node {
         })
     }
 
-    async fn join_group(&self, caller: &Caller, group: &GroupAddress, join: Join) -> Result<Joined, GroupError> {
+    async fn join_group(
+        &self,
+        caller: &Caller,
+        group: &GroupAddress,
+        join: Join,
+    ) -> Result<Joined, GroupError> {
         self.check_group(group)?;
         self.groups.join(caller, group, join).await
     }
 
-    async fn sync_group(&self, _caller: &Caller, group: &GroupAddress, sync: Sync) -> Result<Synced, GroupError> {
+    async fn sync_group(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+        sync: Sync,
+    ) -> Result<Synced, GroupError> {
         self.check_group(group)?;
         self.groups.sync(group, sync).await
     }
@@ -160,7 +173,11 @@ impl Storage for Node {
         self.groups.fetch(group, fetch).await
     }
 
-    async fn describe_group(&self, _caller: &Caller, group: &GroupAddress) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+    ) -> Result<GroupDescription, GroupError> {
         self.check_group(group)?;
         self.groups.describe(group).await
     }
@@ -181,13 +198,19 @@ impl Storage for Node {
         usage::report_sent(&self.slots, &self.sequencer, gateway, sent).await
     }
 
-    async fn partition_sizes(&self, cluster: ClusterId, slots: &[SlotId]) -> Result<Vec<PartitionSize>, Unavailable> {
+    async fn partition_sizes(
+        &self,
+        cluster: ClusterId,
+        slots: &[SlotId],
+    ) -> Result<Vec<PartitionSize>, Unavailable> {
         for slot in slots {
             self.check_slot(*slot)?;
         }
         let all = self.slots.partitions().into_iter();
         let wanted = all.filter(|partition| {
-            partition.address.key.cluster == cluster && slots.contains(&partition.address.slot) && !partition.topic.removed()
+            partition.address.key.cluster == cluster
+                && slots.contains(&partition.address.slot)
+                && !partition.topic.removed()
         });
         Ok(wanted
             .map(|partition| PartitionSize {

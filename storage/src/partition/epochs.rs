@@ -62,7 +62,11 @@ mod tests {
 
     fn check(epochs: &Epochs, asked: u32, current: u32, expected: Option<(u32, u64)>) {
         let found = epochs.end_of(LeaderEpoch::new(asked), LeaderEpoch::new(current), Offset::new(50));
-        assert_eq!(found.epoch.zip(found.end).map(|(epoch, end)| (epoch.get(), end.get())), expected, "asked {asked}");
+        assert_eq!(
+            found.epoch.zip(found.end).map(|(epoch, end)| (epoch.get(), end.get())),
+            expected,
+            "asked {asked}"
+        );
     }
 
     #[test]

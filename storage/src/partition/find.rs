@@ -54,7 +54,11 @@ impl PartitionLog {
         }
         let at = self.batches.partition_point(|batch| batch.next() <= offset);
         let in_memory = self.batches.len() - self.tail.len();
-        if at >= in_memory { self.take_tail(at - in_memory, budget) } else { self.take_wal(at, in_memory, budget) }
+        if at >= in_memory {
+            self.take_tail(at - in_memory, budget)
+        } else {
+            self.take_wal(at, in_memory, budget)
+        }
     }
 
     fn take_tail(&self, from: usize, budget: Budget) -> Found {
@@ -94,7 +98,9 @@ impl PartitionLog {
                 return bytes;
             }
         }
-        for run in self.runs.iter().rev().filter(|run| run.first < indexed_from).take_while(|run| run.next > offset) {
+        for run in
+            self.runs.iter().rev().filter(|run| run.first < indexed_from).take_while(|run| run.next > offset)
+        {
             bytes += run.bytes;
             if bytes >= enough {
                 return bytes;
@@ -108,7 +114,8 @@ impl PartitionLog {
     pub(crate) fn candidates(&self, target: i64, from: Offset) -> (Vec<Run>, Vec<BatchEntry>) {
         let indexed_from = self.batches.front().map_or(self.high_watermark, |batch| batch.first);
         let wanted = |next: Offset, max_timestamp: i64| next > from && max_timestamp >= target;
-        let runs = self.runs.iter().filter(|run| run.first < indexed_from && wanted(run.next, run.max_timestamp));
+        let runs =
+            self.runs.iter().filter(|run| run.first < indexed_from && wanted(run.next, run.max_timestamp));
         let batches = self.batches.iter().filter(|batch| wanted(batch.next(), batch.max_timestamp));
         (runs.cloned().collect(), batches.copied().collect())
     }
@@ -116,12 +123,15 @@ impl PartitionLog {
     /// The greatest timestamp at or after the log start; `None` when there is no record or none has a time.
     pub(crate) fn max_timestamp(&self) -> Option<i64> {
         let runs = self.runs.iter().map(|run| run.max_timestamp);
-        runs.chain(self.batches.iter().map(|batch| batch.max_timestamp)).max().filter(|timestamp| *timestamp >= 0)
+        runs.chain(self.batches.iter().map(|batch| batch.max_timestamp))
+            .max()
+            .filter(|timestamp| *timestamp >= 0)
     }
 
     /// The aborted transactions with records in `[from, to)`. Consulted by every `read_committed` read (§9).
     pub(crate) fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
-        let overlapping = self.aborted.iter().filter(|(aborted, last)| aborted.first_offset < to && *last >= from);
+        let overlapping =
+            self.aborted.iter().filter(|(aborted, last)| aborted.first_offset < to && *last >= from);
         overlapping.map(|(aborted, _)| *aborted).collect()
     }
 }

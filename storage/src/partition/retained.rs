@@ -43,13 +43,17 @@ impl PartitionLog {
 
     /// Runs, then batches behind them, each as (offset after it, bytes, newest time in it).
     fn pieces(&self) -> impl Iterator<Item = (Offset, u64, u64)> + '_ {
-        let time = |timestamp: i64, slot_time: TimestampMs| u64::try_from(timestamp).unwrap_or(slot_time.get());
-        let runs = self.runs.iter().map(move |run| (run.next, run.bytes, time(run.max_timestamp, run.max_slot_time)));
+        let time =
+            |timestamp: i64, slot_time: TimestampMs| u64::try_from(timestamp).unwrap_or(slot_time.get());
+        let runs = self
+            .runs
+            .iter()
+            .map(move |run| (run.next, run.bytes, time(run.max_timestamp, run.max_slot_time)));
         let covered = self.runs.last().map_or(self.log_start, |run| run.next);
         let batches = self.batches.iter().filter(move |batch| batch.first >= covered);
-        runs.chain(
-            batches.map(move |batch| (batch.next(), u64::from(batch.bytes), time(batch.max_timestamp, batch.slot_time))),
-        )
+        runs.chain(batches.map(move |batch| {
+            (batch.next(), u64::from(batch.bytes), time(batch.max_timestamp, batch.slot_time))
+        }))
     }
 
     /// What the stored bytes are once everything below the trim is gone.

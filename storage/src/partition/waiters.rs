@@ -18,7 +18,10 @@ pub(crate) struct Waiter {
 
 impl Waiter {
     pub(crate) fn new(bytes_min: u64) -> Arc<Self> {
-        Arc::new(Self { missing: AtomicI64::new(i64::try_from(bytes_min.max(1)).unwrap_or(i64::MAX)), over: Notify::new() })
+        Arc::new(Self {
+            missing: AtomicI64::new(i64::try_from(bytes_min.max(1)).unwrap_or(i64::MAX)),
+            over: Notify::new(),
+        })
     }
 
     /// Bytes became readable.

@@ -13,7 +13,11 @@ fn check(appended: &[(u16, u32)], offered: (u16, u32), expected: Result<Verdict,
     for (index, (epoch, sequence)) in appended.iter().enumerate() {
         producers.append(batch(*epoch, *sequence), 1, Offset::new(index as u64), NOW);
     }
-    assert_eq!(producers.judge(batch(offered.0, offered.1), 1, NOW), expected, "after {appended:?} comes {offered:?}");
+    assert_eq!(
+        producers.judge(batch(offered.0, offered.1), 1, NOW),
+        expected,
+        "after {appended:?} comes {offered:?}"
+    );
 }
 
 #[test]

@@ -10,7 +10,6 @@ impl Worker {
         while let Some(held) = self.gate.release() {
             self.commit(held);
         }
-        self.tail.evict();
         self.metrics.observe_tail(self.tail.bytes());
     }
 
@@ -20,6 +19,7 @@ impl Worker {
             Held::Append { partition, entry, tail, appended, reservation, answer } => {
                 partition.log().commit(entry, Some(tail));
                 self.tail.added(&partition, u64::from(entry.bytes));
+                self.tail.evict();
                 self.metrics.observe_append_acknowledged(u64::from(entry.bytes), u64::from(entry.count));
                 drop(reservation);
                 let _ = answer.send(Ok(appended));

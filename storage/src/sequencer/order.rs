@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headgate_log::state_record::{LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark};
-use headgate_log::wal::{BatchControl, BatchMeta, BatchProducer, GroupBuilder, Stamp, StateMeta, WrittenBatch};
-use headgate_metadata::id::{
-    ByteCount, ClusterId, Incarnation, KeyId, Offset, TimestampMs, WalPosition,
+use headgate_log::state_record::{
+    LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark,
 };
+use headgate_log::wal::{
+    BatchControl, BatchMeta, BatchProducer, GroupBuilder, Stamp, StateMeta, WrittenBatch,
+};
+use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, KeyId, Offset, TimestampMs, WalPosition};
 use headgate_storage_client::{AppendError, Appended, RecordBatch, Reservation};
 
 use super::Worker;
@@ -127,7 +129,9 @@ impl Worker {
                 ordering.sent(slot, &mut state, gateway, totals);
                 ordering.hold_done(done);
             }
-            Operation::Trim { partition, trim, done } => ordering.trim(slot, &mut state, partition, trim, done),
+            Operation::Trim { partition, trim, done } => {
+                ordering.trim(slot, &mut state, partition, trim, done);
+            }
             Operation::Mark { done, .. } => ordering.hold_done(done),
             Operation::Remove { cluster, topic, done, .. } => {
                 ordering.remove(slot, &mut state, Tombstone { cluster, topic });
@@ -230,7 +234,14 @@ impl Ordering<'_> {
         }
     }
 
-    fn trim(&mut self, slot: &Slot, state: &mut SlotState, partition: Arc<Partition>, trim: Trim, done: Done) {
+    fn trim(
+        &mut self,
+        slot: &Slot,
+        state: &mut SlotState,
+        partition: Arc<Partition>,
+        trim: Trim,
+        done: Done,
+    ) {
         let mut log = partition.log();
         if partition.topic.removed() || trim.to <= log.log_start() {
             drop(log);

@@ -10,32 +10,33 @@ use headgate_metadata::store::{
 
 /// What happens to a transaction; its caller learns only that the outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MetadataFault {
+pub(crate) enum MetadataFault {
     /// It is committed.
     LostReply,
     /// It is not.
     LostRequest,
 }
 
-pub struct FaultyMetadata {
+pub(crate) struct FaultyMetadata {
     inner: SharedStore,
     next: Mutex<Option<(String, MetadataFault)>>,
 }
 
 impl FaultyMetadata {
-    pub fn over(inner: &SharedStore) -> Arc<Self> {
+    pub(crate) fn over(inner: &SharedStore) -> Arc<Self> {
         Arc::new(Self { inner: Arc::clone(inner), next: Mutex::new(None) })
     }
 
     /// The next transaction that puts `key` meets the fault.
-    pub fn fail_next_put(&self, key: String, fault: MetadataFault) {
+    pub(crate) fn fail_next_put(&self, key: String, fault: MetadataFault) {
         *self.next.lock().expect("no test panics with this lock") = Some((key, fault));
     }
 
     fn fault_of(&self, transaction: &Transaction) -> Option<MetadataFault> {
         let mut next = self.next.lock().expect("no test panics with this lock");
         let (key, fault) = next.as_ref()?;
-        let strikes = transaction.writes.iter().any(|write| matches!(write, Write::Put(put, _) if put == key));
+        let strikes =
+            transaction.writes.iter().any(|write| matches!(write, Write::Put(put, _) if put == key));
         let fault = strikes.then_some(*fault)?;
         *next = None;
         Some(fault)

@@ -2,12 +2,12 @@
 
 #![allow(dead_code, reason = "each test file uses its own part")]
 
-pub mod faulty_metadata;
+pub(crate) mod faulty_metadata;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -19,37 +19,37 @@ use headgate_metadata::id::{
 };
 use headgate_metadata::keys;
 use headgate_metadata::record::{CellRecord, Record, TopicRecord};
-use headgate_metadata::store::{MetadataStore, Outcome, SharedStore, Transaction, Write};
+use headgate_metadata::store::{Outcome, SharedStore, Transaction, Write};
 use headgate_storage::clock::ManualClock;
 use headgate_storage::config::NodeConfig;
 use headgate_storage::group::GroupLimits;
 use headgate_storage::{Fatal, Metrics, Node, NodeParts, Random, StartError};
 use headgate_storage_client::{
-    Append, AppendError, Appended, BATCH_HEADER_BYTES, Caller, Isolation, PartitionAddress, PartitionRead, ReadError,
-    ReadRequest, RecordBatch, RequestId, Storage,
+    Append, AppendError, Appended, BATCH_HEADER_BYTES, Caller, Isolation, PartitionAddress, PartitionRead,
+    ReadError, ReadRequest, RecordBatch, RequestId, Storage,
 };
 
 /// 2026-01-01T00:00:00Z, the start of an hour.
-pub const START_MS: u64 = 1_767_225_600_000;
+pub(crate) const START_MS: u64 = 1_767_225_600_000;
 
 /// Everything that survives a node's process.
-pub struct Cell {
-    pub store: SharedStore,
-    pub objects: FaultyObjects,
-    pub disk: ForgetfulDisk,
-    pub clock: Arc<ManualClock>,
-    pub config: NodeConfig,
-    pub stopped: Arc<AtomicBool>,
-    pub free_bytes: Arc<AtomicU64>,
+pub(crate) struct Cell {
+    pub(crate) store: SharedStore,
+    pub(crate) objects: FaultyObjects,
+    pub(crate) disk: ForgetfulDisk,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) config: NodeConfig,
+    pub(crate) stopped: Arc<AtomicBool>,
+    pub(crate) free_bytes: Arc<AtomicU64>,
     seed: AtomicU64,
 }
 
 impl Cell {
-    pub async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::with_slots(8).await
     }
 
-    pub async fn with_slots(slots: u16) -> Self {
+    pub(crate) async fn with_slots(slots: u16) -> Self {
         let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
         let record = CellRecord {
             cell: "testcell".into(),
@@ -79,11 +79,11 @@ impl Cell {
         }
     }
 
-    pub async fn start(&self) -> Arc<Node> {
+    pub(crate) async fn start(&self) -> Arc<Node> {
         self.try_start().await.expect("the node starts")
     }
 
-    pub async fn try_start(&self) -> Result<Arc<Node>, StartError> {
+    pub(crate) async fn try_start(&self) -> Result<Arc<Node>, StartError> {
         let stopped = Arc::clone(&self.stopped);
         let free = Arc::clone(&self.free_bytes);
         let parts = NodeParts {
@@ -100,7 +100,7 @@ impl Cell {
         Node::start(self.config.clone(), parts).await
     }
 
-    pub async fn put_topic(&self, partition: PartitionAddress, configs: &[(&str, &str)]) -> Revision {
+    pub(crate) async fn put_topic(&self, partition: PartitionAddress, configs: &[(&str, &str)]) -> Revision {
         let topic = TopicRecord {
             id: partition.key.topic,
             name: format!("t-{}", partition.key.topic),
@@ -113,7 +113,7 @@ impl Cell {
     }
 }
 
-pub async fn put(store: &SharedStore, key: String, value: Bytes) -> Revision {
+pub(crate) async fn put(store: &SharedStore, key: String, value: Bytes) -> Revision {
     let transaction = Transaction::new().then(Write::Put(key, value));
     match store.commit(transaction).await.expect("memory does not fail") {
         Outcome::Committed(revision) => revision,
@@ -121,18 +121,18 @@ pub async fn put(store: &SharedStore, key: String, value: Bytes) -> Revision {
     }
 }
 
-pub fn cluster(index: u64) -> ClusterId {
+pub(crate) fn cluster(index: u64) -> ClusterId {
     ClusterId::from_random(index)
 }
 
 /// Partition `index` of the one topic of a cluster, in a slot of its own.
-pub fn partition(cluster_index: u64, index: u32) -> PartitionAddress {
+pub(crate) fn partition(cluster_index: u64, index: u32) -> PartitionAddress {
     let topic = TopicId::from_random(u128::from(cluster_index) + 1);
     let key = PartitionKey { cluster: cluster(cluster_index), topic, partition: PartitionId::new(index) };
     PartitionAddress { key, slot: SlotId::new((index % 8) as u16) }
 }
 
-pub fn caller(cluster: ClusterId) -> Caller {
+pub(crate) fn caller(cluster: ClusterId) -> Caller {
     Caller {
         cluster,
         principal: "arn:aws:iam::000000000001:user/test".into(),
@@ -146,27 +146,27 @@ pub fn caller(cluster: ClusterId) -> Caller {
 
 /// A batch of `values`, one record each, with timestamps `first_timestamp`, `+1`, …
 #[derive(Debug, Clone)]
-pub struct Batch {
-    pub values: Vec<Vec<u8>>,
-    pub first_timestamp: i64,
-    pub producer: Option<(u64, u16, u32)>,
+pub(crate) struct Batch {
+    pub(crate) values: Vec<Vec<u8>>,
+    pub(crate) first_timestamp: i64,
+    pub(crate) producer: Option<(u64, u16, u32)>,
 }
 
 impl Batch {
-    pub fn of(values: &[&str]) -> Self {
+    pub(crate) fn of(values: &[&str]) -> Self {
         Self {
             values: values.iter().map(|value| value.as_bytes().to_vec()).collect(),
             first_timestamp: START_MS as i64,
             producer: None,
         }
     }
-    pub fn at(self, first_timestamp: i64) -> Self {
+    pub(crate) fn at(self, first_timestamp: i64) -> Self {
         Self { first_timestamp, ..self }
     }
-    pub fn by(self, id: u64, epoch: u16, base_sequence: u32) -> Self {
+    pub(crate) fn by(self, id: u64, epoch: u16, base_sequence: u32) -> Self {
         Self { producer: Some((id, epoch, base_sequence)), ..self }
     }
-    pub fn bytes(&self) -> Bytes {
+    pub(crate) fn bytes(&self) -> Bytes {
         let mut records = Vec::new();
         for (index, value) in self.values.iter().enumerate() {
             let mut record = vec![0];
@@ -201,7 +201,7 @@ impl Batch {
         batch[17..21].copy_from_slice(&sum.to_be_bytes());
         batch.into()
     }
-    pub fn parse(&self) -> RecordBatch {
+    pub(crate) fn parse(&self) -> RecordBatch {
         RecordBatch::parse(&self.bytes()).expect("the batch is right")
     }
 }
@@ -215,7 +215,11 @@ fn varint(out: &mut Vec<u8>, value: i64) {
     out.push(zigzag as u8);
 }
 
-pub async fn try_append(node: &Node, partition: PartitionAddress, batch: &Batch) -> Result<Appended, AppendError> {
+pub(crate) async fn try_append(
+    node: &Node,
+    partition: PartitionAddress,
+    batch: &Batch,
+) -> Result<Appended, AppendError> {
     let caller = caller(partition.key.cluster);
     let batch = batch.parse();
     let reservation =
@@ -224,17 +228,22 @@ pub async fn try_append(node: &Node, partition: PartitionAddress, batch: &Batch)
     answer.unwrap_or(Err(AppendError::Unconfirmed))
 }
 
-pub async fn append(node: &Node, partition: PartitionAddress, batch: &Batch) -> u64 {
+pub(crate) async fn append(node: &Node, partition: PartitionAddress, batch: &Batch) -> u64 {
     try_append(node, partition, batch).await.expect("the append is acknowledged").base_offset.get()
 }
 
 /// Appends one record of this value.
-pub async fn append_value(node: &Node, partition: PartitionAddress, value: &str) -> u64 {
+pub(crate) async fn append_value(node: &Node, partition: PartitionAddress, value: &str) -> u64 {
     append(node, partition, &Batch::of(&[value])).await
 }
 
-pub async fn try_read(node: &Node, partition: PartitionAddress, offset: u64) -> Result<Bytes, ReadError> {
-    let read = PartitionRead { partition, offset: Offset::new(offset), bytes_max: 1 << 20, current_epoch: None };
+pub(crate) async fn try_read(
+    node: &Node,
+    partition: PartitionAddress,
+    offset: u64,
+) -> Result<Bytes, ReadError> {
+    let read =
+        PartitionRead { partition, offset: Offset::new(offset), bytes_max: 1 << 20, current_epoch: None };
     let request =
         ReadRequest { partitions: vec![read], bytes_max: 1 << 20, isolation: Isolation::ReadUncommitted };
     let outcome = node.read(&caller(partition.key.cluster), &request).await.remove(0)?;
@@ -247,13 +256,20 @@ pub async fn try_read(node: &Node, partition: PartitionAddress, offset: u64) -> 
 }
 
 /// All records of a partition from `offset` on as (offset, value), over as many reads as it takes.
-pub async fn read_all(node: &Node, partition: PartitionAddress, offset: u64) -> Vec<(u64, String)> {
+pub(crate) async fn read_all(node: &Node, partition: PartitionAddress, offset: u64) -> Vec<(u64, String)> {
+    try_read_all(node, partition, offset).await.expect("the reads succeed")
+}
+
+pub(crate) async fn try_read_all(
+    node: &Node,
+    partition: PartitionAddress,
+    offset: u64,
+) -> Result<Vec<(u64, String)>, ReadError> {
     let mut found = Vec::new();
     let mut next = offset;
     loop {
-        let bytes = try_read(node, partition, next).await.expect("the read succeeds");
-        let records = decode(&bytes);
-        let Some((last, _)) = records.last() else { return found };
+        let records = decode(&try_read(node, partition, next).await?);
+        let Some((last, _)) = records.last() else { return Ok(found) };
         let after = last + 1;
         found.extend(records.into_iter().filter(|(offset, _)| *offset >= next));
         next = after;
@@ -261,7 +277,7 @@ pub async fn read_all(node: &Node, partition: PartitionAddress, offset: u64) -> 
 }
 
 /// The records of uncompressed batches, as (offset, value).
-pub fn decode(mut bytes: &[u8]) -> Vec<(u64, String)> {
+pub(crate) fn decode(mut bytes: &[u8]) -> Vec<(u64, String)> {
     let mut found = Vec::new();
     while !bytes.is_empty() {
         let base = u64::from_be_bytes(bytes[0..8].try_into().expect("eight bytes"));

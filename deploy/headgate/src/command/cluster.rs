@@ -20,27 +20,39 @@ pub(crate) async fn run(command: ClusterCommand) -> Result<()> {
         }
         ClusterCommand::List { api } => {
             let client = ApiClient::from_environment(&api.url)?;
-            let answer = client.json("headgate", Method::GET, CLUSTERS, None).await?.json()?;
-            let clusters = answer["clusters"].as_array().map(Vec::as_slice).unwrap_or_default();
             println!("{:<24} {:<10} {:<28} ARN", "NAME", "STATE", "BOOTSTRAP");
-            for cluster in clusters {
-                let text = |field: &str| cluster[field].as_str().unwrap_or("-").to_owned();
-                let bootstrap = text("bootstrapBrokerStringSaslIam");
-                println!("{:<24} {:<10} {bootstrap:<28} {}", text("clusterName"), text("state"), text("clusterArn"));
+            for cluster in &clusters(&client).await? {
+                let text = |field: &str| cluster[field].as_str().unwrap_or("-");
+                let (name, state, bootstrap) = (text("clusterName"), text("state"), text("bootstrapBrokers"));
+                println!("{name:<24} {state:<10} {bootstrap:<28} {}", text("clusterArn"));
             }
         }
         ClusterCommand::Describe { name, api } => {
             let client = ApiClient::from_environment(&api.url)?;
-            let path = format!("{CLUSTERS}/{}", percent_encode(&name));
-            show(&client.json("headgate", Method::GET, &path, None).await?.json()?);
+            show(&find(&client, &name).await?);
         }
         ClusterCommand::Delete { name, api } => {
             let client = ApiClient::from_environment(&api.url)?;
-            let path = format!("{CLUSTERS}/{}", percent_encode(&name));
-            show(&client.json("headgate", Method::DELETE, &path, None).await?.json()?);
+            let cluster = find(&client, &name).await?;
+            let arn = cluster["clusterArn"].as_str().unwrap_or_default();
+            let path = format!("/v1/clusters/{}", percent_encode(arn));
+            show(&client.json("kafka", Method::DELETE, &path, None).await?.json()?);
         }
     }
     Ok(())
+}
+
+async fn clusters(client: &ApiClient) -> Result<Vec<Value>> {
+    let mut answer = client.json("headgate", Method::GET, CLUSTERS, None).await?.json()?;
+    Ok(answer["clusters"].as_array_mut().map(std::mem::take).unwrap_or_default())
+}
+
+/// Names are unique in the account; AWS's calls go by ARN.
+async fn find(client: &ApiClient, name: &str) -> Result<Value> {
+    let found = clusters(client).await?.into_iter().find(|cluster| cluster["clusterName"] == name);
+    found.with_context(|| {
+        format!("this account has no cluster named {name}; `headgate cluster list` shows them")
+    })
 }
 
 /// One `name: value` line per field.

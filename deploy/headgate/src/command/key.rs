@@ -12,8 +12,13 @@ pub(crate) async fn run(command: KeyCommand) -> Result<()> {
     match command {
         KeyCommand::Create { user, api } => {
             let client = ApiClient::from_environment(&api.url)?;
-            let key = client.query("iam", IAM_VERSION, &[("Action", "CreateAccessKey"), ("UserName", &user)]).await?;
-            print!("{}", as_environment(&key.element("AccessKeyId")?, &key.element("SecretAccessKey")?, None));
+            let key = client
+                .query("iam", IAM_VERSION, &[("Action", "CreateAccessKey"), ("UserName", &user)])
+                .await?;
+            print!(
+                "{}",
+                as_environment(&key.element("AccessKeyId")?, &key.element("SecretAccessKey")?, None)
+            );
         }
         KeyCommand::Deactivate { access_key_id, user, api } => {
             let client = ApiClient::from_environment(&api.url)?;

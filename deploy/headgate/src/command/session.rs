@@ -14,7 +14,8 @@ pub(crate) async fn run(command: SessionCommand) -> Result<()> {
     let client = ApiClient::from_environment(&api.url)?;
     let body = json!({ "userName": user, "durationSeconds": seconds });
     let answer = client.json("headgate", Method::POST, "/headgate/v1/sessions", Some(&body)).await?.json()?;
-    let text = |field: &str| answer[field].as_str().with_context(|| format!("the server's answer has no {field}"));
+    let text =
+        |field: &str| answer[field].as_str().with_context(|| format!("the server's answer has no {field}"));
     print!("{}", as_environment(text("accessKeyId")?, text("secretAccessKey")?, Some(text("sessionToken")?)));
     Ok(())
 }

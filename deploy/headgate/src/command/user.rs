@@ -12,13 +12,14 @@ pub(crate) const IAM_VERSION: &str = "2010-05-08";
 /// Runs the command.
 pub(crate) async fn run(command: UserCommand) -> Result<()> {
     let UserCommand::Create { name, policy, api } = command;
-    let document =
-        std::fs::read_to_string(&policy).with_context(|| format!("cannot read the policy {}", policy.display()))?;
+    let document = std::fs::read_to_string(&policy)
+        .with_context(|| format!("cannot read the policy {}", policy.display()))?;
     let client = ApiClient::from_environment(&api.url)?;
     let call = |parameters: Vec<(&'static str, String)>| {
         let client = &client;
         async move {
-            let parameters: Vec<(&str, &str)> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            let parameters: Vec<(&str, &str)> =
+                parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
             client.query("iam", IAM_VERSION, &parameters).await
         }
     };

@@ -30,7 +30,9 @@ impl LiveBills {
     async fn clusters(&self, only: Option<ClusterId>) -> Result<BTreeSet<ClusterId>, MetadataError> {
         match only {
             Some(cluster) => Ok(BTreeSet::from([cluster])),
-            None => Ok(journal::read_all(&*self.store).await?.into_iter().map(|entry| entry.cluster).collect()),
+            None => {
+                Ok(journal::read_all(&*self.store).await?.into_iter().map(|entry| entry.cluster).collect())
+            }
         }
     }
 }

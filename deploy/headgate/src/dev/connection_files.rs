@@ -104,7 +104,9 @@ producer.flush(10)
         let clients = data.join("clients");
         let clients = clients.display();
         let kcat = match &self.bootstrap_plaintext {
-            Some(bootstrap) => format!("  echo hello | kcat -b {bootstrap} -P -t hello && kcat -b {bootstrap} -C -t hello -e\n"),
+            Some(bootstrap) => format!(
+                "  echo hello | kcat -b {bootstrap} -P -t hello && kcat -b {bootstrap} -C -t hello -e\n"
+            ),
             None => "  (the plaintext listener is off)\n".to_owned(),
         };
         format!(
@@ -149,7 +151,9 @@ mod tests {
             pid: 1,
         };
         json.write(dir.path()).expect("written");
-        for name in ["dev.json", "clients", "clients/env.sh", "clients/java.properties", "clients/producer.py"] {
+        for name in
+            ["dev.json", "clients", "clients/env.sh", "clients/java.properties", "clients/producer.py"]
+        {
             let mode = std::fs::metadata(dir.path().join(name)).expect(name).permissions().mode();
             assert_eq!(mode & 0o077, 0, "{name} is closed to others");
         }

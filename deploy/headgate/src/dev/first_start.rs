@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context as _, Result};
-use headgate_iam::{AccessKeyKind, MasterKey, SecretKey, generate_access_key_id, generate_user_id, secret_box};
+use headgate_iam::{
+    AccessKeyKind, MasterKey, SecretKey, generate_access_key_id, generate_user_id, secret_box,
+};
 use headgate_metadata::id::{AccountId, ClusterId, TimestampMs};
 use headgate_metadata::record::{
     AccessKeyRecord, AccessKeyStatus, CellRecord, ClusterRecord, ClusterState, Record as _, UserRecord,
@@ -24,8 +26,7 @@ const ADMINISTRATOR: &str = "admin";
 /// The cluster every `dev` cell has.
 pub(crate) const DEMO: &str = "demo";
 
-const EVERYTHING: &str =
-    r#"{"Version":"2012-10-17","Statement":[{"Sid":"Administrator","Effect":"Allow","Action":"*","Resource":"*"}]}"#;
+const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Administrator","Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
 /// Who and what is there once this has run.
 pub(crate) struct Cell {
@@ -37,10 +38,15 @@ pub(crate) struct Cell {
 }
 
 /// Finds or creates everything. Each step is idempotent, so that a start that was killed in the middle is finished by the next.
-pub(crate) async fn find_or_create(store: &SharedStore, master_key: &MasterKey, now: TimestampMs) -> Result<Cell> {
+pub(crate) async fn find_or_create(
+    store: &SharedStore,
+    master_key: &MasterKey,
+    now: TimestampMs,
+) -> Result<Cell> {
     let record = cell(store).await.context("the cell's record")?;
     let administrator = administrator(store, record.account, now).await.context("the administrator")?;
-    let (access_key_id, secret) = access_key(store, &administrator, master_key, now).await.context("its access key")?;
+    let (access_key_id, secret) =
+        access_key(store, &administrator, master_key, now).await.context("its access key")?;
     let demo = demo(store, &record, now).await.context("the cluster `demo`")?;
     Ok(Cell { record, administrator, access_key_id, secret, demo })
 }
@@ -90,8 +96,10 @@ async fn access_key(
 ) -> Result<(String, SecretKey)> {
     let keys = users::keys_of(&**store, user).await?;
     if let Some(key) = keys.into_iter().find(|key| key.status == AccessKeyStatus::Active) {
-        let secret = secret_box::open(master_key, &key.access_key_id, &key.sealed_secret)
-            .with_context(|| format!("the secret of {} does not open; was master.key exchanged?", key.access_key_id))?;
+        let secret =
+            secret_box::open(master_key, &key.access_key_id, &key.sealed_secret).with_context(|| {
+                format!("the secret of {} does not open; was master.key exchanged?", key.access_key_id)
+            })?;
         return Ok((key.access_key_id, secret));
     }
     let access_key_id = generate_access_key_id(AccessKeyKind::LongTerm, &mut random_bytes);

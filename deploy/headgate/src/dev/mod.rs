@@ -1,13 +1,13 @@
 //! `headgate dev`: all roles in one process, on embedded parts, with no configuration.
 
 mod billing;
+mod cluster_ports;
 mod connection_files;
 mod first_start;
 mod settings;
 
 pub(crate) use settings::DevFlags;
 
-use std::future::Future;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,8 +15,8 @@ use anyhow::{Context as _, Result};
 use chrono::Utc;
 use headgate_control::{Components, ControlConfig, ControlMetrics, ControlServer};
 use headgate_gateway::{
-    Gateway, GatewayConfig, GatewayParts, HostNames, ListenError, ListenerSecurity, ListenerSpec, SystemRandom,
-    SystemWallClock,
+    Gateway, GatewayConfig, GatewayParts, HostNames, ListenError, ListenerSecurity, ListenerSpec,
+    SystemRandom, SystemWallClock,
 };
 use headgate_iam::UnixTime;
 use headgate_log::disk::LocalDisk;
@@ -27,7 +27,7 @@ use headgate_metadata::counters;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::TimestampMs;
 use headgate_metadata::principals::Principals;
-use headgate_metadata::record::{CellRecord, ClusterRecord};
+use headgate_metadata::record::CellRecord;
 use headgate_metadata::store::SharedStore;
 use headgate_storage::clock::SystemClock;
 use headgate_storage::config::NodeConfig;
@@ -40,6 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::billing::LiveBills;
+use self::cluster_ports::OwnPorts;
 use self::connection_files::DevJson;
 use self::first_start::{Cell, DEMO};
 use self::settings::{DevSettings, Listen};
@@ -129,7 +130,8 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         zone: None,
         names,
     };
-    let config: GatewayConfig = settings.gateway.clone().try_into().context("section [gateway] of the configuration")?;
+    let config: GatewayConfig =
+        settings.gateway.clone().try_into().context("section [gateway] of the configuration")?;
     let gateway = Arc::new(Gateway::new(config, parts, &mut registry)?);
     let metrics = ControlMetrics::register(&mut registry);
     let components = Components {
@@ -139,7 +141,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         master_key,
         audit,
         bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node))),
-        bootstrap: Arc::new(bootstrap_of(&settings)),
+        bootstrap: Arc::new(OwnPorts::new(&settings, Arc::clone(&catalog))?),
         ready: {
             let node = Arc::clone(&node);
             Arc::new(move || node.is_accepting())
@@ -149,7 +151,8 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         clock: Arc::new(|| UnixTime::from(std::time::SystemTime::now())),
         random: Arc::new(random_bytes),
     };
-    let mut running = Running { gateway, node, stop_control: watch::Sender::new(false), tasks: JoinSet::new() };
+    let mut running =
+        Running { gateway, node, stop_control: watch::Sender::new(false), tasks: JoinSet::new() };
     open_listeners(&settings, &cell, tls, &mut running)?;
     serve_api(&settings, &cell.record, components, api, &mut running)?;
     let json = dev_json(&settings, &cell, &ca_pem_path);
@@ -167,7 +170,9 @@ async fn bind_api(listen: &Listen) -> Result<Vec<TcpListener>> {
 }
 
 fn taken(address: impl std::fmt::Display, flag: &str) -> String {
-    format!("cannot listen on {address}; if another program has the port, choose another with {flag} HOST:PORT")
+    format!(
+        "cannot listen on {address}; if another program has the port, choose another with {flag} HOST:PORT"
+    )
 }
 
 /// The name in the certificate and in signatures: the local ones, and the advertised one.
@@ -181,8 +186,9 @@ fn certificate_names(settings: &DevSettings) -> Vec<String> {
 
 async fn open_objects(settings: &DevSettings, data: &DataDir, cell: &CellRecord) -> Result<Store> {
     let default = format!("file://{}", data.join("objects").display());
-    let url = settings.object_store.as_deref().unwrap_or(&default);
-    let store = object_store::open(url, random_u64()).await.with_context(|| format!("object store {url}"))?;
+    let url = object_store::absolute(settings.object_store.as_deref().unwrap_or(&default))?;
+    let store =
+        object_store::open(&url, random_u64()).await.with_context(|| format!("object store {url}"))?;
     let identity = CellIdentity {
         format: CellIdentity::FORMAT,
         cell: cell.cell.clone(),
@@ -202,7 +208,8 @@ async fn start_node(
     objects: Store,
     registry: &mut Registry,
 ) -> Result<Arc<Node>> {
-    let mut config: NodeConfig = settings.storage.clone().try_into().context("section [storage] of the configuration")?;
+    let mut config: NodeConfig =
+        settings.storage.clone().try_into().context("section [storage] of the configuration")?;
     if !settings.storage.contains_key("wal_dir") {
         config.wal_dir = data.join("wal");
     }
@@ -268,12 +275,6 @@ fn listen(gateway: &Gateway, spec: ListenerSpec, flag: &'static str) -> Result<(
     })
 }
 
-/// `demo` answers on the IAM listener; every other cluster on its own port.
-fn bootstrap_of(settings: &DevSettings) -> impl Fn(&ClusterRecord) -> String + Send + Sync + 'static {
-    let (host, port) = (settings.advertised_host.clone(), settings.listen_iam.port);
-    move |cluster| format!("{host}:{}", cluster.port.unwrap_or(port))
-}
-
 fn serve_api(
     settings: &DevSettings,
     cell: &CellRecord,
@@ -296,11 +297,9 @@ fn serve_api(
     Ok(())
 }
 
-fn stopped(mut stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
-    async move {
-        // An error means that nobody is left who could say so.
-        drop(stop.wait_for(|stop| *stop).await);
-    }
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so.
+    drop(stop.wait_for(|stop| *stop).await);
 }
 
 fn dev_json(settings: &DevSettings, cell: &Cell, ca_pem_path: &Path) -> DevJson {
@@ -311,7 +310,10 @@ fn dev_json(settings: &DevSettings, cell: &Cell, ca_pem_path: &Path) -> DevJson 
     };
     DevJson {
         bootstrap_iam: format!("{}:{}", settings.advertised_host, settings.listen_iam.port),
-        bootstrap_plaintext: settings.listen_plaintext.as_ref().map(|listen| format!("{}:{}", listen.host, listen.port)),
+        bootstrap_plaintext: settings
+            .listen_plaintext
+            .as_ref()
+            .map(|listen| format!("{}:{}", listen.host, listen.port)),
         api_url: format!("http://{url_host}:{}", settings.listen_api.port),
         cluster_arn: cell.demo.arn(&cell.record.region),
         cluster_name: DEMO.to_owned(),

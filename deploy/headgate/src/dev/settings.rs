@@ -70,7 +70,8 @@ pub(crate) struct Listen {
 
 impl Listen {
     fn parse(text: &str, flag: &'static str) -> Result<Self> {
-        let (host, port) = text.rsplit_once(':').with_context(|| format!("{flag} {text}: HOST:PORT is expected"))?;
+        let (host, port) =
+            text.rsplit_once(':').with_context(|| format!("{flag} {text}: HOST:PORT is expected"))?;
         let port = port.parse().with_context(|| format!("{flag} {text}: `{port}` is not a port"))?;
         Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, flag })
     }
@@ -78,7 +79,10 @@ impl Listen {
     /// The addresses to bind. `localhost` is 127.0.0.1 *and* ::1, because Node and librdkafka try ::1 first.
     pub(crate) fn addresses(&self) -> Result<Vec<SocketAddr>> {
         if self.host == "localhost" {
-            return Ok(vec![([127, 0, 0, 1], self.port).into(), ([0, 0, 0, 0, 0, 0, 0, 1u16], self.port).into()]);
+            return Ok(vec![
+                ([127, 0, 0, 1], self.port).into(),
+                ([0, 0, 0, 0, 0, 0, 0, 1u16], self.port).into(),
+            ]);
         }
         let address = self.host.parse().with_context(|| {
             format!("{} {}: the host must be `localhost` or an IP address", self.flag, self.host)
@@ -97,25 +101,32 @@ impl DevFlags {
         let file = match &self.config {
             None => Self::default(),
             Some(path) => {
-                let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-                toml::from_str(&text).with_context(|| format!("{} is not a valid configuration", path.display()))?
+                let text = std::fs::read_to_string(path)
+                    .with_context(|| format!("cannot read {}", path.display()))?;
+                toml::from_str(&text)
+                    .with_context(|| format!("{} is not a valid configuration", path.display()))?
             }
         };
         let text = |flag: Option<String>, file: Option<String>, default: &str| {
             flag.or(file).unwrap_or_else(|| default.to_owned())
         };
-        let listen_iam = Listen::parse(&text(self.listen_iam, file.listen_iam, "localhost:9098"), "--listen-iam")?;
+        let listen_iam =
+            Listen::parse(&text(self.listen_iam, file.listen_iam, "localhost:9098"), "--listen-iam")?;
         let plaintext = text(self.listen_plaintext, file.listen_plaintext, "127.0.0.1:9092");
         let listen_plaintext = match plaintext.as_str() {
             "off" => None,
             text => Some(Listen::parse(text, "--listen-plaintext")?),
         };
-        let listen_api = Listen::parse(&text(self.listen_api, file.listen_api, "127.0.0.1:9080"), "--listen-api")?;
+        let listen_api =
+            Listen::parse(&text(self.listen_api, file.listen_api, "127.0.0.1:9080"), "--listen-api")?;
         let advertised = self.advertised_host.or(file.advertised_host);
         if let Some(listen) = &listen_plaintext
             && !listen.is_loopback()?
         {
-            bail!("--listen-plaintext {}: the plaintext listener has no authentication and binds loopback only", listen.host);
+            bail!(
+                "--listen-plaintext {}: the plaintext listener has no authentication and binds loopback only",
+                listen.host
+            );
         }
         if !listen_api.is_loopback()? {
             bail!("--listen-api {}: without TLS the control API binds loopback only", listen_api.host);
@@ -186,7 +197,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let path = dir.path().join("headgate.toml");
         std::fs::write(&path, "listen-iam = \"localhost:1\"\ncluster-ports = \"5-6\"\n").expect("written");
-        let flags = DevFlags { config: Some(path.clone()), listen_iam: Some("localhost:2".into()), ..DevFlags::default() };
+        let flags = DevFlags {
+            config: Some(path.clone()),
+            listen_iam: Some("localhost:2".into()),
+            ..DevFlags::default()
+        };
         let settings = flags.clone().decide().expect("valid");
         assert_eq!((settings.listen_iam.port, settings.cluster_ports), (2, 5..=6));
         std::fs::write(&path, "lisen-iam = \"localhost:1\"\n").expect("written");

@@ -219,6 +219,21 @@ async fn a_policy_can_allow_by_arn_and_by_tag() {
 }
 
 #[tokio::test]
+async fn a_cluster_has_no_policy_and_takes_none() {
+    let running = start().await;
+    let arn = created(&running, "orders").await;
+    let path = format!("/v1/clusters/{}/policy", escape(&arn));
+    for (method, refusal) in [
+        ("GET", (404, "NotFoundException")),
+        ("DELETE", (404, "NotFoundException")),
+        ("PUT", (400, "BadRequestException")),
+    ] {
+        let refused = running.kafka(method, &path, "{}").await;
+        assert_eq!(refused.refusal(), (refusal.0, refusal.1.to_owned()), "{method}");
+    }
+}
+
+#[tokio::test]
 async fn there_is_never_an_operation_under_way() {
     let running = start().await;
     let arn = created(&running, "orders").await;

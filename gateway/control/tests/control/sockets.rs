@@ -42,6 +42,14 @@ async fn a_body_that_does_not_come_is_a_request_timeout() {
 }
 
 #[tokio::test]
+async fn a_client_that_sends_far_too_much_still_gets_its_answer() {
+    let running = start_with(|_| ()).await;
+    let draft = Draft::json("kafka", "POST", "/api/v2/clusters", &" ".repeat(8 << 20));
+    let refused = running.call(&running.administrator, &draft).await;
+    assert_eq!(refused.refusal(), (413, "RequestEntityTooLargeException".into()));
+}
+
+#[tokio::test]
 async fn beyond_the_limit_connections_wait_for_a_place() {
     let running = start_with(|config| {
         config.connections_max = 1;

@@ -116,7 +116,7 @@ async fn a_slow_frame_that_keeps_the_minimum_rate_arrives() {
         client.write_all(&length.to_be_bytes()).await.expect("the server reads");
         for _ in 0..length / (64 * 1024) {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            client.write_all(&[0; 64 * 1024]).await.expect("the server reads");
+            client.write_all(&vec![0; 64 * 1024]).await.expect("the server reads");
         }
         client
     };

@@ -3,7 +3,9 @@ use std::sync::Arc;
 use bytes::Buf;
 use headgate_metadata::id::{Offset, ProducerId};
 use headgate_storage_client::RequestId;
-use kafka_protocol::messages::fetch_response::{AbortedTransaction as WireAborted, FetchableTopicResponse, PartitionData};
+use kafka_protocol::messages::fetch_response::{
+    AbortedTransaction as WireAborted, FetchableTopicResponse, PartitionData,
+};
 use kafka_protocol::messages::{self, ApiKey, FetchResponse, TopicName};
 use kafka_protocol::protocol::{Encodable, Message, StrBytes};
 use proptest::prelude::*;
@@ -63,7 +65,8 @@ fn by_codec(call: &Call, answer: &FetchAnswer) -> Vec<u8> {
             });
             data
         };
-        let response = FetchableTopicResponse::default().with_partitions(entries.iter().map(partition).collect());
+        let response =
+            FetchableTopicResponse::default().with_partitions(entries.iter().map(partition).collect());
         match &entries[0].topic {
             TopicRef::Id(id) => response.with_topic_id(*id),
             TopicRef::Name(name) => response.with_topic(TopicName(StrBytes::from_string(name.to_string()))),
@@ -103,7 +106,7 @@ proptest! {
             let entries: Vec<FetchEntry> = entries.iter().map(named).collect();
             let answer = FetchAnswer { error_code, session_id, entries };
             let expected = by_codec(&call(version), &answer);
-            prop_assert_eq!(flat(encode(&call(version), answer, None)), expected, "version {}", version);
+            prop_assert_eq!(flat(encode(&call(version), &answer, None)), expected, "version {}", version);
         }
     }
 }
@@ -114,7 +117,7 @@ fn records_are_the_slices_that_came_from_storage() {
     let mut entry = FetchEntry::failure(TopicRef::Name("t".into()), 0, 0);
     (entry.records, entry.records_bytes) = (vec![records.clone()], 5);
     let answer = FetchAnswer { error_code: 0, session_id: 0, entries: vec![entry] };
-    let response = encode(&call(11), answer, None);
+    let response = encode(&call(11), &answer, None);
     let mut slots = [std::io::IoSlice::new(&[]); 8];
     let count = response.slices.chunks_vectored(&mut slots);
     assert!(slots[..count].iter().any(|slice| slice.as_ptr() == records.as_ptr()));

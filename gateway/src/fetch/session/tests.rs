@@ -76,7 +76,8 @@ fn an_incremental_request_asks_for_all_it_has_named_with_its_changes() {
     let id = client.opened(&[("a", 0, 5), ("b", 1, 6)]).session_id;
     let asked = client.begin(&request(id, 1, &[("a", 0, 9), ("c", 2, 7)])).expect("served");
     assert!(asked.incremental);
-    let expected = [("a", 0, 9), ("b", 1, 6), ("c", 2, 7)].map(|(name, partition, offset)| (name.to_owned(), partition, offset));
+    let expected = [("a", 0, 9), ("b", 1, 6), ("c", 2, 7)]
+        .map(|(name, partition, offset)| (name.to_owned(), partition, offset));
     assert_eq!(names(&asked.wanted), expected);
     assert_eq!(client.free(), 7);
 }
@@ -85,8 +86,11 @@ fn an_incremental_request_asks_for_all_it_has_named_with_its_changes() {
 fn forgotten_partitions_are_asked_for_no_longer() {
     let client = Client::new(10);
     let id = client.opened(&[("a", 0, 5), ("b", 1, 6)]).session_id;
-    let forgotten = ForgottenTopic::default().with_topic(TopicName(StrBytes::from_static_str("a"))).with_partitions(vec![0]);
-    let asked = client.begin(&request(id, 1, &[]).with_forgotten_topics_data(vec![forgotten])).expect("served");
+    let forgotten = ForgottenTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str("a")))
+        .with_partitions(vec![0]);
+    let asked =
+        client.begin(&request(id, 1, &[]).with_forgotten_topics_data(vec![forgotten])).expect("served");
     assert_eq!(names(&asked.wanted), [("b".to_owned(), 1, 6)]);
     assert_eq!(client.free(), 9);
 }
@@ -95,8 +99,11 @@ fn forgotten_partitions_are_asked_for_no_longer() {
 fn a_session_that_has_forgotten_everything_ends() {
     let client = Client::new(10);
     let id = client.opened(&[("a", 0, 5)]).session_id;
-    let forgotten = ForgottenTopic::default().with_topic(TopicName(StrBytes::from_static_str("a"))).with_partitions(vec![0]);
-    let asked = client.begin(&request(id, 1, &[]).with_forgotten_topics_data(vec![forgotten])).expect("served");
+    let forgotten = ForgottenTopic::default()
+        .with_topic(TopicName(StrBytes::from_static_str("a")))
+        .with_partitions(vec![0]);
+    let asked =
+        client.begin(&request(id, 1, &[]).with_forgotten_topics_data(vec![forgotten])).expect("served");
     assert_eq!((asked.session_id, asked.wanted.len(), client.free()), (0, 0, 10));
 }
 
@@ -107,7 +114,11 @@ fn a_foreign_id_and_a_wrong_epoch_are_refused() {
     assert_eq!(client.begin(&request(id + 1, 1, &[])).err(), Some(Refusal::FetchSessionUnknown));
     assert_eq!(client.begin(&request(id, 2, &[])).err(), Some(Refusal::FetchSessionEpoch));
     assert!(client.begin(&request(id, 1, &[])).is_ok(), "the refusals have changed nothing");
-    assert_eq!(client.begin(&request(id, 1, &[])).err(), Some(Refusal::FetchSessionEpoch), "each epoch is used once");
+    assert_eq!(
+        client.begin(&request(id, 1, &[])).err(),
+        Some(Refusal::FetchSessionEpoch),
+        "each epoch is used once"
+    );
 }
 
 #[test]

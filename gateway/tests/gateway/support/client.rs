@@ -38,7 +38,8 @@ impl Client {
     pub(crate) async fn receive<R: Request>(&mut self, version: i16, correlation: i32) -> R::Response {
         let mut frame = self.receive_frame().await.expect("a response, not the end of the connection");
         let key = ApiKey::try_from(R::KEY).expect("an API the codec knows");
-        let header = ResponseHeader::decode(&mut frame, key.response_header_version(version)).expect("a header");
+        let header =
+            ResponseHeader::decode(&mut frame, key.response_header_version(version)).expect("a header");
         assert_eq!(header.correlation_id, correlation, "responses come in the order of their requests");
         let response = R::Response::decode(&mut frame, version).expect("a response of this version");
         assert!(!frame.has_remaining(), "nothing stands behind the response");
@@ -55,6 +56,11 @@ impl Client {
     pub(crate) async fn send_raw(&mut self, bytes: &[u8]) {
         self.stream.write_all(bytes).await.expect("the gateway reads");
         self.stream.flush().await.expect("the gateway reads");
+    }
+
+    /// Closes the sending side; the gateway may still answer.
+    pub(crate) async fn send_end(&mut self) {
+        self.stream.shutdown().await.expect("the gateway reads");
     }
 
     /// Reads a frame; `None` at the end of the connection.

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use headgate_gateway::{
-    CertificateSlot, Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec, RandomBits,
-    SystemRandom, WallClock, server_config,
+    CertificateSlot, Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec,
+    RandomBits, SystemRandom, WallClock, server_config,
 };
 use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
@@ -225,7 +225,14 @@ async fn cluster(store: &SharedStore, name: &str, id: &str) -> ClusterRecord {
     clusters::create(&**store, record, None).await.expect("the store is empty").0
 }
 
-async fn seed_user(store: &SharedStore, key: &MasterKey, name: &str, id: &str, secret: &str, policy: Option<&str>) {
+async fn seed_user(
+    store: &SharedStore,
+    key: &MasterKey,
+    name: &str,
+    id: &str,
+    secret: &str,
+    policy: Option<&str>,
+) {
     let user = UserRecord {
         name: name.into(),
         user_id: format!("AIDA{name}"),
@@ -255,7 +262,8 @@ fn certificates() -> (Arc<tokio_rustls::rustls::ServerConfig>, RootCertStore) {
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a PKCS#8 key");
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certified = CertifiedKey::from_der(vec![certificate.clone()], key, &provider).expect("they belong together");
+    let certified =
+        CertifiedKey::from_der(vec![certificate.clone()], key, &provider).expect("they belong together");
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
     (server_config(provider, CertificateSlot::new(certified)).expect("a configuration"), roots)

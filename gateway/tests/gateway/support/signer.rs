@@ -30,14 +30,19 @@ impl Login {
             ("x-amz-signature", self.signature(&self.host)),
         ];
         fields.extend(self.security_token.clone().map(|token| ("x-amz-security-token", token)));
-        let fields: Vec<String> = fields.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
+        let fields: Vec<String> =
+            fields.iter().map(|(name, value)| format!("\"{name}\":\"{value}\"")).collect();
         format!("{{{}}}", fields.join(",")).into_bytes()
     }
 
     /// The payload of OAUTHBEARER.
     pub(crate) fn oauth_bearer(&self) -> Vec<u8> {
         let host = format!("kafka.{}.amazonaws.com", self.region);
-        let url = format!("https://{host}/?{}&X-Amz-Signature={}&User-Agent=test", self.query(), self.signature(&host));
+        let url = format!(
+            "https://{host}/?{}&X-Amz-Signature={}&User-Agent=test",
+            self.query(),
+            self.signature(&host)
+        );
         [b"n,,\x01auth=Bearer ", base64url(url.as_bytes()).as_bytes(), b"\x01\x01"].concat()
     }
 
@@ -50,7 +55,8 @@ impl Login {
     }
 
     fn query(&self) -> String {
-        let token = self.security_token.as_deref().map(|token| format!("&X-Amz-Security-Token={}", encoded(token)));
+        let token =
+            self.security_token.as_deref().map(|token| format!("&X-Amz-Security-Token={}", encoded(token)));
         format!(
             "Action=kafka-cluster%3AConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={}&X-Amz-Date={}\
              &X-Amz-Expires={}{}&X-Amz-SignedHeaders=host",
@@ -84,7 +90,9 @@ fn base64url(bytes: &[u8]) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let group = |group: &[u8]| {
         let bits = (0..3).fold(0_u32, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or(0)));
-        (0..=group.len()).map(|at| char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize])).collect::<String>()
+        (0..=group.len())
+            .map(|at| char::from(ALPHABET[(bits >> (18 - 6 * at) & 63) as usize]))
+            .collect::<String>()
     };
     bytes.chunks(3).map(group).collect()
 }

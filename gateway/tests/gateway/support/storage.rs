@@ -7,10 +7,11 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId};
 use headgate_storage_client::{
-    Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd, FetchOffsets,
-    GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined, JoinedMember, Leave,
-    LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress, PartitionSize, ReadError, ReadOutcome,
-    ReadRequest, ReadSuccess, Reservation, SentBytes, Storage, Sync, Synced, Unavailable,
+    Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
+    FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined,
+    JoinedMember, Leave, LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress,
+    PartitionSize, ReadError, ReadOutcome, ReadRequest, ReadSuccess, Reservation, SentBytes, Storage, Sync,
+    Synced, Unavailable,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -68,7 +69,7 @@ impl FakeStorage {
     /// Lets go of one held answer, by the order of submission among those still held.
     pub(crate) fn release(&self, index: usize) {
         let (sender, answer) = self.state().held.as_mut().expect("answers are held").remove(index);
-        drop(sender.send(answer));
+        sender.send(answer).expect("the gateway waits for it");
     }
 
     /// Forgets one held answer without giving it: its owner has died.
@@ -139,6 +140,17 @@ fn end(log: &[(Offset, Bytes)]) -> Offset {
 }
 
 impl State {
+    fn append(&mut self, append: &Append) -> Answer {
+        if let Some(error) = self.append_error {
+            return Err(error);
+        }
+        let log = self.logs.entry(append.partition.key).or_default();
+        let base_offset = end(log);
+        let header = append.batch.placed_header(base_offset, LeaderEpoch::new(1));
+        log.push((base_offset, Bytes::from([&header[..], append.batch.records()].concat())));
+        Ok(Appended { base_offset, log_start: Offset::new(0), log_append_time: None })
+    }
+
     fn read(&self, key: PartitionKey, from: Offset) -> ReadOutcome {
         if let Some(error) = self.read_error {
             return Err(error);
@@ -175,20 +187,11 @@ impl Storage for FakeStorage {
     fn submit_append(&self, _caller: &Caller, append: Append) -> Completion<Answer> {
         let mut state = self.state();
         state.submitted += 1;
-        let answer = match state.append_error {
-            Some(error) => Err(error),
-            None => {
-                let log = state.logs.entry(append.partition.key).or_default();
-                let base_offset = end(log);
-                let header = append.batch.placed_header(base_offset, LeaderEpoch::new(1));
-                log.push((base_offset, Bytes::from([&header[..], append.batch.records()].concat())));
-                Ok(Appended { base_offset, log_start: Offset::new(0), log_append_time: None })
-            }
-        };
+        let answer = state.append(&append);
         let (sender, completion) = Completion::channel();
         match &mut state.held {
             Some(held) => held.push((sender, answer)),
-            None => drop(sender.send(answer)),
+            None => sender.send(answer).expect("its completion is here"),
         }
         drop(state);
         self.changed();
@@ -275,7 +278,12 @@ impl Storage for FakeStorage {
         self.state().reserve_error.map_or(Ok(ProducerId::new(4711)), Err)
     }
 
-    async fn join_group(&self, _caller: &Caller, _group: &GroupAddress, join: Join) -> Result<Joined, GroupError> {
+    async fn join_group(
+        &self,
+        _caller: &Caller,
+        _group: &GroupAddress,
+        join: Join,
+    ) -> Result<Joined, GroupError> {
         self.group_error()?;
         if self.state().joins_hang {
             self.state().joining += 1;
@@ -286,8 +294,11 @@ impl Storage for FakeStorage {
             return Err(GroupError::MemberIdRequired { member: "member-1".into() });
         }
         let (protocol, metadata) = join.protocols.first().cloned().ok_or(GroupError::InconsistentProtocol)?;
-        let member: Arc<str> =
-            if join.identity.member.is_empty() { "member-1".into() } else { Arc::clone(&join.identity.member) };
+        let member: Arc<str> = if join.identity.member.is_empty() {
+            "member-1".into()
+        } else {
+            Arc::clone(&join.identity.member)
+        };
         let identity = MemberIdentity { member: Arc::clone(&member), instance: join.identity.instance };
         Ok(Joined {
             generation: 1,
@@ -300,7 +311,12 @@ impl Storage for FakeStorage {
         })
     }
 
-    async fn sync_group(&self, _caller: &Caller, _group: &GroupAddress, sync: Sync) -> Result<Synced, GroupError> {
+    async fn sync_group(
+        &self,
+        _caller: &Caller,
+        _group: &GroupAddress,
+        sync: Sync,
+    ) -> Result<Synced, GroupError> {
         self.group_error()?;
         let own = sync.assignments.iter().find(|(member, _)| *member == sync.identity.member);
         let assignment = own.map(|(_, assignment)| assignment.clone()).unwrap_or_default();
@@ -358,14 +374,19 @@ impl Storage for FakeStorage {
         let state = self.state();
         let known = state.offsets.get(&group.group).cloned().unwrap_or_default();
         Ok(match fetch.partitions {
-            Some(wanted) => {
-                known.into_iter().filter(|offset| wanted.contains(&(offset.topic, offset.partition))).collect()
-            }
+            Some(wanted) => known
+                .into_iter()
+                .filter(|offset| wanted.contains(&(offset.topic, offset.partition)))
+                .collect(),
             None => known,
         })
     }
 
-    async fn describe_group(&self, _caller: &Caller, group: &GroupAddress) -> Result<GroupDescription, GroupError> {
+    async fn describe_group(
+        &self,
+        _caller: &Caller,
+        group: &GroupAddress,
+    ) -> Result<GroupDescription, GroupError> {
         self.group_error()?;
         let known = self.state().offsets.contains_key(&group.group);
         Ok(GroupDescription {
@@ -376,7 +397,11 @@ impl Storage for FakeStorage {
         })
     }
 
-    async fn list_groups(&self, _caller: &Caller, _slots: &[SlotId]) -> Result<Vec<GroupListing>, GroupError> {
+    async fn list_groups(
+        &self,
+        _caller: &Caller,
+        _slots: &[SlotId],
+    ) -> Result<Vec<GroupListing>, GroupError> {
         self.group_error()?;
         let listing = |group: &Arc<str>| GroupListing {
             group: Arc::clone(group),
@@ -399,7 +424,11 @@ impl Storage for FakeStorage {
         Ok(())
     }
 
-    async fn partition_sizes(&self, _cluster: ClusterId, _slots: &[SlotId]) -> Result<Vec<PartitionSize>, Unavailable> {
+    async fn partition_sizes(
+        &self,
+        _cluster: ClusterId,
+        _slots: &[SlotId],
+    ) -> Result<Vec<PartitionSize>, Unavailable> {
         Ok(Vec::new())
     }
 }

@@ -1,0 +1,60 @@
+//! How clusters are reached in `dev`: `demo` on the IAM listener, every other cluster on a port of its own, because Java
+//! sends no SNI for `localhost` or an IP address (`gateway/PROTOCOL.md` §2).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use headgate_control::Bootstrap;
+use headgate_metadata::catalog::Catalog;
+use headgate_metadata::id::{ClusterId, Revision};
+use headgate_metadata::record::ClusterRecord;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep};
+
+use super::settings::DevSettings;
+
+/// How long whoever creates a cluster waits for its port at most; afterwards its clients retry, as they do anyway.
+const REACHABLE_MAX: Duration = Duration::from_secs(2);
+/// Between two looks. The port opens within a millisecond or two of the cluster's record being seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+/// Bootstrap strings of the advertised host and each cluster's port.
+pub(crate) struct OwnPorts {
+    host: String,
+    demo_port: u16,
+    local: Vec<std::net::IpAddr>,
+    catalog: Arc<Catalog>,
+}
+
+impl OwnPorts {
+    pub(crate) fn new(settings: &DevSettings, catalog: Arc<Catalog>) -> anyhow::Result<Self> {
+        let local = settings.listen_iam.addresses()?.iter().map(std::net::SocketAddr::ip).collect();
+        Ok(Self {
+            host: settings.advertised_host.clone(),
+            demo_port: settings.listen_iam.port,
+            local,
+            catalog,
+        })
+    }
+}
+
+#[async_trait]
+impl Bootstrap for OwnPorts {
+    fn brokers(&self, cluster: &ClusterRecord) -> String {
+        format!("{}:{}", self.host, cluster.port.unwrap_or(self.demo_port))
+    }
+
+    async fn reachable(&self, cluster: ClusterId, _revision: Revision) {
+        let give_up = Instant::now() + REACHABLE_MAX;
+        while Instant::now() < give_up {
+            let port = self.catalog.cluster(cluster).and_then(|cluster| cluster.port);
+            if let (Some(port), Some(address)) = (port, self.local.first())
+                && TcpStream::connect((*address, port)).await.is_ok()
+            {
+                return;
+            }
+            sleep(LOOK_AGAIN).await;
+        }
+    }
+}
