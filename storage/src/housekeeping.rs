@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::clock::SharedClock;
 use crate::config::NodeConfig;
+use crate::group::Coordinator;
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
 use crate::operation::Operation;
@@ -33,6 +34,7 @@ pub(crate) struct Housekeeping {
     topics: Arc<Topics>,
     sequencer: Arc<Sequencer>,
     room: Arc<Room>,
+    groups: Arc<Coordinator>,
     clock: SharedClock,
     metrics: Arc<Metrics>,
     free_space: FreeSpace,
@@ -49,6 +51,7 @@ impl Housekeeping {
         topics: &Arc<Topics>,
         sequencer: &Arc<Sequencer>,
         room: &Arc<Room>,
+        groups: &Arc<Coordinator>,
     ) -> Self {
         let housekeeping = Self {
             store: Arc::clone(&parts.store),
@@ -56,6 +59,7 @@ impl Housekeeping {
             topics: Arc::clone(topics),
             sequencer: Arc::clone(sequencer),
             room: Arc::clone(room),
+            groups: Arc::clone(groups),
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
             free_space: Arc::clone(&parts.free_space),
@@ -162,6 +166,9 @@ impl Housekeeping {
             return true;
         }
         let Tombstone { cluster, topic } = tombstone;
+        if topic.is_none() {
+            self.groups.remove_cluster(cluster);
+        }
         let (done, committed) = oneshot::channel();
         self.sequencer.submit(cluster, Operation::Remove { slot, cluster, topic, done });
         committed.await.is_ok()

@@ -32,6 +32,7 @@ use crate::sequencer::{Parts, Running, Sequencer};
 use crate::slots::Slots;
 use crate::spawn;
 use crate::start_error::StartError;
+use crate::topics::Tombstone;
 use crate::usage::{self, ClusterUsage};
 
 /// What a node is made of; the seams come in here.
@@ -105,6 +106,10 @@ impl Node {
         .map_err(StartError::Thread)?;
         let groups = Arc::new(Coordinator::new(Arc::clone(&sequencer) as _, parts.group_limits));
         for (slot, record) in &coordinators {
+            let gone = Tombstone { cluster: record.cluster, topic: None };
+            if slots.slot(*slot).is_some_and(|slot| slot.state().remembers(&gone)) {
+                continue;
+            }
             groups.replay(*slot, record).map_err(|_| StartError::ManifestState(*slot))?;
         }
         let room = Arc::new(Room::new(
@@ -114,7 +119,7 @@ impl Node {
         ));
         let flusher =
             Arc::new(Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, backlog));
-        let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room);
+        let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room, &groups);
         let node = Arc::new(Self {
             wal,
             clock: Arc::clone(&parts.clock),

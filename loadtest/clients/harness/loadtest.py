@@ -1,6 +1,7 @@
 """`headgate-loadtest` as the fault scripts use it: in the background or to its end, with its JSON result."""
 
 import json
+import signal
 import subprocess
 import time
 from pathlib import Path
@@ -38,6 +39,10 @@ class Load:
         if status:
             raise LoadFailed(f"{self.name} ended with {status}:\n{self.tail()}")
         return json.loads(self.json.read_text())
+
+    def interrupt(self):
+        """Ctrl-C: it finishes what is on its way and reports."""
+        self.process.send_signal(signal.SIGINT)
 
     def end(self):
         if self.is_running():

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -93,6 +93,8 @@ struct ConsumeResult {
 struct Shared {
     records: AtomicU64,
     bytes: AtomicU64,
+    /// Ctrl-C: what is being fetched is counted, and the result is printed.
+    stopped: AtomicBool,
 }
 
 /// When a consumer stops, beside the end of its partitions.
@@ -221,7 +223,8 @@ impl Consumer {
     }
 
     fn is_over(&self) -> bool {
-        self.shared.records.load(Ordering::Relaxed) >= self.limits.records
+        self.shared.stopped.load(Ordering::Relaxed)
+            || self.shared.records.load(Ordering::Relaxed) >= self.limits.records
             || self.limits.deadline.is_some_and(|deadline| deadline <= clock::now())
     }
 
@@ -293,6 +296,10 @@ async fn wait(
                 Some(tallies) => sum.merge(&tallies.context("a consumer's task ended early")??),
                 None => break,
             },
+            Ok(()) = tokio::signal::ctrl_c() => {
+                let again = shared.stopped.swap(true, Ordering::Relaxed);
+                ensure!(!again, "interrupted twice; a fetch on its way was not waited for");
+            }
             _ = tick.tick() => {
                 let records = shared.records.load(Ordering::Relaxed);
                 let bytes = shared.bytes.load(Ordering::Relaxed);

@@ -100,7 +100,7 @@ impl Coordinator {
                 let mut group = lock(&entry);
                 match &record.value {
                     Some(value) => {
-                        group.offsets.insert((topic, partition), records::decode_offset(value.clone())?)
+                        group.offsets.insert((topic, partition), records::decode_offset(value.clone())?);
                     }
                     None => group.offsets.remove((topic, partition)),
                 }
@@ -126,8 +126,17 @@ impl Coordinator {
 
     /// Drops every group of a slot that has another owner now; waiting calls end with [`GroupError::NotOwner`].
     pub fn clear_slot(&self, slot: SlotId) {
-        let keys: Vec<GroupKey> =
-            self.groups.iter().filter(|entry| entry.slot == slot).map(|entry| entry.key().clone()).collect();
+        self.abandon(|_, entry| entry.slot == slot);
+    }
+
+    /// Drops every group of a cluster that was removed; waiting calls end with [`GroupError::NotOwner`].
+    pub fn remove_cluster(&self, cluster: ClusterId) {
+        self.abandon(|key, _| key.0 == cluster);
+    }
+
+    fn abandon(&self, which: impl Fn(&GroupKey, &Entry) -> bool) {
+        let chosen = self.groups.iter().filter(|entry| which(entry.key(), entry.value()));
+        let keys: Vec<GroupKey> = chosen.map(|entry| entry.key().clone()).collect();
         for key in keys {
             if let Some(entry) = self.find(&key) {
                 lock(&entry).abandon();

@@ -190,7 +190,7 @@ mod tests {
             client_id: "c".into(),
             client_host: "/127.0.0.1".into(),
             session_timeout: Duration::from_secs(45),
-            rebalance_timeout: Duration::from_secs(300),
+            rebalance_timeout: Duration::from_mins(5),
             metadata: Bytes::from_static(&[0, 1]),
             assignment: Bytes::from_static(&[2]),
         }

@@ -137,7 +137,7 @@ fn a_join() -> Join {
         protocol_type: "consumer".into(),
         protocols: vec![("range".into(), Bytes::from_static(b"m"))],
         session_timeout: Duration::from_secs(10),
-        rebalance_timeout: Duration::from_secs(60),
+        rebalance_timeout: Duration::from_mins(1),
         member_id_required: false,
         supports_skip_assignment: true,
     }
@@ -148,7 +148,7 @@ fn caller() -> Caller {
         principal: "arn:aws:iam::000000000001:user/u".into(),
         client_id: "client".into(),
         client_host: [127, 0, 0, 1].into(),
-        patience: Duration::from_secs(60),
+        patience: Duration::from_mins(1),
         request: RequestId(1),
         revision_seen: Revision::new(1),
     }
@@ -420,6 +420,16 @@ async fn waiting_members_are_sent_elsewhere_when_the_slot_moves() {
     tokio::task::yield_now().await;
     world.coordinator.clear_slot(SlotId::new(1));
     assert_eq!(done(waiting).await, Err(GroupError::NotOwner));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_removed_cluster_takes_its_groups_and_no_others() {
+    let world = World::new();
+    world.stable_one().await;
+    world.coordinator.remove_cluster(ClusterId::from_random(2));
+    assert_eq!(world.coordinator.list(cluster(), &[SlotId::new(1)]).len(), 1);
+    world.coordinator.remove_cluster(cluster());
+    assert!(world.coordinator.list(cluster(), &[SlotId::new(1)]).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
