@@ -11,6 +11,9 @@ use super::frame::FrameReader;
 
 /// How long a closing connection is read so that a response just sent is not lost to a reset (`gateway/PROTOCOL.md` §10).
 const LINGER_MAX: Duration = Duration::from_secs(5);
+/// How long the client is given to close first. A client that reads the end of the stream together with our last answer may
+/// throw the answer away (kafka-python does), and its user would never see why a login was refused.
+const CLIENT_FIRST: Duration = Duration::from_millis(100);
 
 /// Bytes from and to one client: a TCP stream, plain or TLS, or a double in tests.
 pub(crate) trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send + 'static {}
@@ -44,15 +47,23 @@ impl<S: ByteStream> Transport<S> {
         timeout(stall_max, self.stream.flush()).await.map_err(|_| NotTaken)?.map_err(|_| NotTaken)
     }
 
-    /// Shuts down writing, reads until the client has closed too or has had its time, and lets go.
+    /// Lets the client close first, for a moment; then shuts down writing, reads until the client has closed too or has had
+    /// its time, and lets go.
     pub(crate) async fn close(mut self) {
+        if timeout(CLIENT_FIRST, self.read_to_end()).await.is_ok() {
+            return;
+        }
         let drained = async {
             self.stream.shutdown().await?;
-            let mut sink = [0; 4096];
-            while self.stream.read(&mut sink).await? > 0 {}
-            std::io::Result::Ok(())
+            self.read_to_end().await
         };
         // However it ends, the connection is over.
         drop(timeout(LINGER_MAX, drained).await);
+    }
+
+    async fn read_to_end(&mut self) -> std::io::Result<()> {
+        let mut sink = [0; 4096];
+        while self.stream.read(&mut sink).await? > 0 {}
+        Ok(())
     }
 }

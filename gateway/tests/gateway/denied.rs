@@ -191,12 +191,11 @@ async fn groups_are_not_joined_described_or_deleted() {
     }
     for version in 0..=6 {
         let key = StrBytes::from_static_str("g");
-        let code = match version {
-            ..4 => client.call(version, &FindCoordinatorRequest::default().with_key(key)).await.error_code,
-            _ => {
-                let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![key]);
-                client.call(version, &request).await.coordinators[0].error_code
-            }
+        let code = if version < 4 {
+            client.call(version, &FindCoordinatorRequest::default().with_key(key)).await.error_code
+        } else {
+            let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![key]);
+            client.call(version, &request).await.coordinators[0].error_code
         };
         assert_eq!(code, GROUP, "FindCoordinator {version}");
     }

@@ -10,6 +10,7 @@ import os
 import ssl
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
@@ -32,25 +33,12 @@ def unverified():
     return context
 
 
-def keep_what_came_before_the_end():
-    """kafka-python drops an answer that it reads together with the end of the stream (`_read_from_sock`).
-
-    A server closes right behind a refusal, so whether its text is seen would be a matter of luck. Here the bytes are
-    handed over first; the end of the stream is still there at the next read.
-    """
-    from kafka.net.transport import KafkaSSLTransport
-
-    original = KafkaSSLTransport._sock_recv
-
-    def received(self):
-        data, error = original(self)
-        return data, None if data else error
-
-    KafkaSSLTransport._sock_recv = received
-
-
 class LastError(logging.Handler):
-    """kafka-python keeps retrying; what it was told stands in its log."""
+    """kafka-python keeps retrying; what it was told stands in its log.
+
+    It throws an answer away that it reads together with the end of the stream: a server that closes too soon behind a
+    refusal never gets its text to the user, and this program sees "Unable to bootstrap" as the user would.
+    """
 
     def __init__(self):
         super().__init__(logging.ERROR)
@@ -70,7 +58,6 @@ def kafka_python_login(arguments):
         def token(self):
             return arguments.token
 
-    keep_what_came_before_the_end()
     last = LastError()
     logging.getLogger("kafka").addHandler(last)
     settings = {"security_protocol": "SASL_SSL", "ssl_context": unverified(), "sasl_mechanism": "AWS_MSK_IAM"}
@@ -122,21 +109,31 @@ def confluent_login(arguments):
 
 
 def produce(arguments):
-    from confluent_kafka import KafkaException, Producer
+    from confluent_kafka import Producer
 
     seen, outcome = [], []
     settings = librdkafka_settings(arguments, seen) | {"acks": "all", "enable.idempotence": arguments.idempotent}
     producer = Producer(settings)
-    try:
+    # A producer id may be refused before the first record. Then both calls raise, and only some exceptions say why.
+    with raised_into(seen):
         producer.produce(arguments.topic, key=b"k", value=b"v", on_delivery=lambda error, _message: outcome.append(error))
-    except KafkaException as error:
-        # Its producer id was refused before the first record. The exception says only that; the callback says why.
-        seen.append(error.args[0])
     deadline = time.monotonic() + TIMEOUT_SECONDS
     while not outcome and not any(map(is_refusal, seen)) and time.monotonic() < deadline:
-        producer.poll(0.1)
+        with raised_into(seen):
+            producer.poll(0.1)
     error = next(filter(is_refusal, seen), None) or (outcome and outcome[0])
     return told(error) if error or outcome else {"code": None, "text": str(seen)}
+
+
+@contextmanager
+def raised_into(errors):
+    """Collects what librdkafka raises, as its callbacks do with what it tells."""
+    from confluent_kafka import KafkaException
+
+    try:
+        yield
+    except KafkaException as error:
+        errors.append(error.args[0])
 
 
 def is_refusal(error):

@@ -23,6 +23,10 @@ MOOD_SECONDS = 8
 RATE = 8_000
 RECORD_BYTES = 1024
 CHUNK_BYTES = 2 << 20
+# A store that refuses must not be hurried: attempts per second over all uploads and reads together.
+REFUSED_PER_SECOND_MAX = 10
+# Nor may it be flooded with what has piled up once it is back.
+UPLOADS_AT_A_TIME_MAX = 8
 LOAD_SECONDS = 300
 TRIM_SECONDS = 120
 # What may be left on local disk when everything is flushed: the open chunk, the one before it, and some room.
@@ -51,8 +55,16 @@ def play(fault):
             if server.is_running():
                 server.kill()
         counts = store.counts
-    require(counts.get("lost"), f"no reply was lost; nothing was tested: {counts}")
-    return f"{written >> 20} MiB through {', '.join(MOODS[1:-1])}; requests {counts}"
+        uploads_most = store.uploads_most
+    check_pace(counts, uploads_most)
+    return f"{written >> 20} MiB through {', '.join(MOODS[1:-1])}; at most {uploads_most} uploads at a time; requests {counts}"
+
+
+def check_pace(counts, uploads_most):
+    refused = sum(count for what, count in counts.items() if what.endswith(f" while {REFUSING}"))
+    require(counts.get("lost") and refused, f"no reply was lost or no request refused; nothing was tested: {counts}")
+    require(refused <= REFUSED_PER_SECOND_MAX * MOOD_SECONDS, f"the store was asked {refused} times in {MOOD_SECONDS} s while it refused")
+    require(uploads_most <= UPLOADS_AT_A_TIME_MAX, f"{uploads_most} uploads at a time")
 
 
 def write_through_bad_days(fault, server, store, journal):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 from harness.ports import free_port
 
@@ -29,10 +30,23 @@ class Proxy(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", port), Handler)
         self.target_port, self.mood, self.random = target_port, FINE, random.Random(1)
         self.counts, self.lock = {}, threading.Lock()
+        self.uploads, self.uploads_most = 0, 0
 
     def count(self, what):
         with self.lock:
             self.counts[what] = self.counts.get(what, 0) + 1
+
+    @contextmanager
+    def uploading(self, is_upload):
+        """Keeps the greatest number of uploads at a time."""
+        with self.lock:
+            self.uploads += is_upload
+            self.uploads_most = max(self.uploads_most, self.uploads)
+        try:
+            yield
+        finally:
+            with self.lock:
+                self.uploads -= is_upload
 
     def handle_error(self, _request, _address):
         """A caller that hangs up is its own business."""
@@ -45,6 +59,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 
     def serve(self):
+        with self.server.uploading(self.command in ("PUT", "POST")):
+            self.serve_one()
+
+    def serve_one(self):
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         mood = self.server.mood
         self.server.count(f"{self.command} while {mood}")
@@ -122,6 +140,11 @@ class S3Store:
     @property
     def counts(self):
         return dict(self.proxy.counts)
+
+    @property
+    def uploads_most(self):
+        """The greatest number of uploads at a time so far."""
+        return self.proxy.uploads_most
 
     def environment(self):
         return {

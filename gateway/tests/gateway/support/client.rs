@@ -71,6 +71,16 @@ impl Client {
         Some(Bytes::from(frame))
     }
 
+    /// Requires that the gateway ends the connection in order, after one whole frame or none. A filler may happen to be a
+    /// request (null lists, and bytes behind the last field that are ignored); then it is answered.
+    pub(crate) async fn expect_at_most_one_frame(mut self) {
+        let mut rest = Vec::new();
+        self.stream.read_to_end(&mut rest).await.expect("the end is orderly");
+        if let Some((length, frame)) = rest.split_first_chunk::<4>() {
+            assert_eq!(frame.len(), i32::from_be_bytes(*length) as usize, "one whole frame");
+        }
+    }
+
     /// Requires that the gateway ends the connection in order, without another byte.
     pub(crate) async fn expect_end(mut self) {
         let mut rest = Vec::new();
