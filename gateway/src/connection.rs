@@ -19,7 +19,7 @@ pub(crate) use unauthenticated::Unauthenticated;
 /// How a connection's life in one state ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ended {
-    /// The client closed, or the connection broke: nothing to tell anybody.
+    /// The client closed its side, or the connection broke.
     ByClient,
     /// We end it, for the reason given: writing is shut down and the client given time to read.
     ByUs(&'static str),

@@ -108,9 +108,8 @@ impl<S: ByteStream> Authenticated<S> {
         };
         tracing::debug!(source = %self.session.source, cluster = %self.session.cluster, ?ended, "connection ended");
         self.session.depart();
-        if let Ended::ByUs(_) = ended {
-            self.transport.close().await;
-        }
+        // Also when the client closed: it may have closed its sending side only, and reads on for an orderly end.
+        self.transport.close().await;
     }
 
     async fn run(&mut self) -> Result<std::convert::Infallible, Ended> {

@@ -47,12 +47,10 @@ impl<S: ByteStream> Transport<S> {
         timeout(stall_max, self.stream.flush()).await.map_err(|_| NotTaken)?.map_err(|_| NotTaken)
     }
 
-    /// Lets the client close first, for a moment; then shuts down writing, reads until the client has closed too or has had
-    /// its time, and lets go.
+    /// Lets the client close first, for a moment; then shuts down writing (with TLS: says goodbye), reads until the client has
+    /// closed too or has had its time, and lets go.
     pub(crate) async fn close(mut self) {
-        if timeout(CLIENT_FIRST, self.read_to_end()).await.is_ok() {
-            return;
-        }
+        drop(timeout(CLIENT_FIRST, self.read_to_end()).await);
         let drained = async {
             self.stream.shutdown().await?;
             self.read_to_end().await

@@ -46,9 +46,7 @@ impl<S: ByteStream> Unauthenticated<S> {
             Ok(logged_in) => Some(self.authenticated(*logged_in)),
             Err(ended) => {
                 tracing::debug!(source = %self.context.source, ?ended, "connection ended before authentication");
-                if let Ended::ByUs(_) = ended {
-                    self.transport.close().await;
-                }
+                self.transport.close().await;
                 None
             }
         }
