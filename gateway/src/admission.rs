@@ -4,7 +4,7 @@
 //! Only the source address and the node are charged here: a stranger who opens sockets with another cluster's name must not
 //! lock that cluster out.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
 
@@ -20,8 +20,13 @@ const BURST_SECONDS: u32 = 10;
 /// One name and source have at most one in so many of the handshakes under way.
 const HANDSHAKE_LANE_PART: u32 = 4;
 
+/// Connections that were turned away and are held for a moment, at most: beyond, holding them would cost the descriptors that
+/// those who may come in need.
+const TURNED_AWAY_MAX: usize = 1_000;
+
 /// Admits connections.
 pub(crate) struct Admission {
+    turned_away: Arc<Semaphore>,
     rate: DefaultKeyedRateLimiter<IpAddr>,
     unauthenticated: Arc<Semaphore>,
     sources: Arc<DashMap<IpAddr, u32>>,
@@ -54,6 +59,7 @@ impl Admission {
         let quota = Quota::per_second(nonzero(per_second))
             .allow_burst(nonzero(per_second.saturating_mul(BURST_SECONDS)));
         Self {
+            turned_away: Arc::new(Semaphore::new(TURNED_AWAY_MAX)),
             rate: RateLimiter::keyed(quota),
             unauthenticated: Arc::new(Semaphore::new(config.unauthenticated_connections_max as usize)),
             sources: Arc::default(),
@@ -66,7 +72,7 @@ impl Admission {
 
     /// Admits a connection from `source`, or says which limit stands against it.
     pub(crate) fn admit(&self, source: IpAddr) -> Result<Admitted, TurnedAway> {
-        let source = source.to_canonical();
+        let source = network_of(source);
         self.rate.check_key(&source).map_err(|_| TurnedAway::SourceRate)?;
         let permit =
             Arc::clone(&self.unauthenticated).try_acquire_owned().map_err(|_| TurnedAway::Unauthenticated)?;
@@ -79,6 +85,11 @@ impl Admission {
         Ok(Admitted { _permit: permit, source, sources: Arc::clone(&self.sources) })
     }
 
+    /// A place for a connection that is turned away and held; `None` when too many are, and it is dropped at once.
+    pub(crate) fn hold_turned_away(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.turned_away).try_acquire_owned().ok()
+    }
+
     /// Waits for a turn at the key work of a TLS handshake. One name and source have only a part of the turns, held or
     /// waited for, so that whoever floods one of them is not in everybody's way.
     pub(crate) async fn handshake_turn(&self, sni: Option<&str>, source: IpAddr) -> HandshakeTurn {
@@ -89,7 +100,7 @@ impl Admission {
     }
 
     fn handshake_lane(&self, sni: Option<&str>, source: IpAddr) -> Arc<Semaphore> {
-        let key = (sni.map(str::to_owned), source.to_canonical());
+        let key = (sni.map(str::to_owned), network_of(source));
         let mut entry = self.handshake_lanes.entry(key).or_default();
         entry.upgrade().unwrap_or_else(|| {
             let lane = Arc::new(Semaphore::new(self.handshakes_per_lane));
@@ -103,6 +114,14 @@ impl Admission {
         self.rate.retain_recent();
         self.rate.shrink_to_fit();
         self.handshake_lanes.retain(|_, lane| lane.strong_count() > 0);
+    }
+}
+
+/// One subscriber has a whole /64 of IPv6 addresses.
+fn network_of(source: IpAddr) -> IpAddr {
+    match source.to_canonical() {
+        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
+        v4 @ IpAddr::V4(_) => v4,
     }
 }
 
@@ -159,6 +178,16 @@ mod tests {
         assert!(admission.admit(source(2)).is_ok());
     }
 
+    #[test]
+    fn only_so_many_connections_are_held_that_were_turned_away() {
+        let admission = admission(1, 1);
+        let mut held: Vec<_> = (0..TURNED_AWAY_MAX).map(|_| admission.hold_turned_away()).collect();
+        assert!(held.iter().all(Option::is_some));
+        assert!(admission.hold_turned_away().is_none());
+        held.pop();
+        assert!(admission.hold_turned_away().is_some());
+    }
+
     #[tokio::test]
     async fn a_flood_of_one_name_and_source_leaves_turns_for_others() {
         let admission =
@@ -176,5 +205,14 @@ mod tests {
         let _held = admission.admit(source(1));
         let mapped: IpAddr = "::ffff:127.0.0.1".parse().expect("an address");
         assert_eq!(admission.admit(mapped).err(), Some(TurnedAway::Source));
+    }
+
+    #[test]
+    fn addresses_of_one_ipv6_network_are_one_source() {
+        let admission = admission(10, 1);
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let _held = admission.admit(address("2001:db8::1"));
+        assert_eq!(admission.admit(address("2001:db8::2")).err(), Some(TurnedAway::Source));
+        assert!(admission.admit(address("2001:db8:0:1::1")).is_ok());
     }
 }

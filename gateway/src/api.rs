@@ -28,7 +28,7 @@ mod offset_for_leader_epoch;
 mod produce;
 mod sync_group;
 
-pub(crate) use codec::{Malformed, WalkedBody, decode, put_header, respond, take_header, text};
+pub(crate) use codec::{Malformed, WalkedBody, decode, message, put_header, respond, take_header, text};
 
 use std::sync::Arc;
 

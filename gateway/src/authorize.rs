@@ -94,7 +94,7 @@ impl Authorizer {
         action: KafkaAction,
         resource: String,
     ) -> Effect {
-        let Some(user) = self.principals.user(identity.account, &identity.user) else {
+        let Some(user) = self.user(identity) else {
             return Effect::ImplicitDeny;
         };
         let mut key = DecisionKey {
@@ -140,7 +140,7 @@ impl Authorizer {
         if self.decide(identity, subject, KafkaAction::WriteData, subject.arns.topic("*")) != Effect::Allow {
             return on_cluster;
         }
-        let user = self.principals.user(identity.account, &identity.user);
+        let user = self.user(identity);
         let Some(policies) = user.and_then(|user| self.policies(&user)) else {
             return Effect::ImplicitDeny;
         };
@@ -156,7 +156,7 @@ impl Authorizer {
 
     /// Whether the credential behind a connection may still be used: its key is active, its user exists.
     pub(crate) fn still_valid(&self, identity: &Identity) -> bool {
-        let user_exists = self.principals.user(identity.account, &identity.user).is_some();
+        let user_exists = self.user(identity).is_some();
         match &identity.access_key_id {
             Some(key) if !identity.temporary => {
                 let status = self.principals.key(key).map(|cached| cached.key.status);
@@ -164,6 +164,12 @@ impl Authorizer {
             }
             Some(_) | None => user_exists,
         }
+    }
+
+    /// The user behind an identity. One of the same name that was made later is somebody else.
+    fn user(&self, identity: &Identity) -> Option<CachedUser> {
+        let cached = self.principals.user(identity.account, &identity.user)?;
+        (cached.user.user_id == identity.principal.id()).then_some(cached)
     }
 
     fn context<'a>(&'a self, identity: &'a Identity, tags: &'a [(String, String)]) -> RequestContext<'a> {

@@ -43,6 +43,8 @@ struct LanePermits {
 pub(crate) struct Lane {
     own: Arc<LanePermits>,
     shared: Arc<Semaphore>,
+    /// The whole of the guaranteed share.
+    guarantee: u32,
 }
 
 /// Bytes reserved; given back when dropped.
@@ -58,6 +60,7 @@ impl InflightBudget {
         let strangers = Lane {
             own: Arc::new(LanePermits { guaranteed: semaphore(sizes.strangers), capped: Arc::clone(&none) }),
             shared: none,
+            guarantee: u32::try_from(sizes.strangers).unwrap_or(u32::MAX),
         };
         Self { shared: semaphore(sizes.shared), strangers, lanes: DashMap::new(), sizes }
     }
@@ -78,7 +81,8 @@ impl InflightBudget {
             *entry = Arc::downgrade(&own);
             own
         });
-        Lane { own, shared: Arc::clone(&self.shared) }
+        let guarantee = u32::try_from(self.sizes.cluster_guarantee).unwrap_or(u32::MAX);
+        Lane { own, shared: Arc::clone(&self.shared), guarantee }
     }
 
     /// Bytes of the shared part that are in use.
@@ -103,7 +107,8 @@ impl Lane {
         Some(InflightBytes { permits: [Some(capped), Some(shared)] })
     }
 
-    /// Waits its turn: first within its cluster's cap, then for the shared part.
+    /// Waits its turn: first within its cluster's cap, then for the shared part; or for its guaranteed share, whichever has
+    /// room first.
     pub(crate) async fn reserve(self, bytes: u32) -> InflightBytes {
         const OPEN: &str = "the budget's semaphores are never closed";
         if let Some(reserved) = self.try_reserve(bytes) {
@@ -113,9 +118,33 @@ impl Lane {
             let permit = Arc::clone(&self.own.guaranteed).acquire_many_owned(bytes).await.expect(OPEN);
             return InflightBytes { permits: [Some(permit), None] };
         }
-        let capped = Arc::clone(&self.own.capped).acquire_many_owned(bytes).await.expect(OPEN);
-        let shared = Arc::clone(&self.shared).acquire_many_owned(bytes).await.expect(OPEN);
-        InflightBytes { permits: [Some(capped), Some(shared)] }
+        let from_shared = async {
+            let capped = Arc::clone(&self.own.capped).acquire_many_owned(bytes).await.expect(OPEN);
+            let shared = Arc::clone(&self.shared).acquire_many_owned(bytes).await.expect(OPEN);
+            InflightBytes { permits: [Some(capped), Some(shared)] }
+        };
+        let from_guaranteed = async {
+            // More than the whole share never comes free, and must not keep others from it.
+            if bytes > self.guarantee {
+                return std::future::pending().await;
+            }
+            let permit = Arc::clone(&self.own.guaranteed).acquire_many_owned(bytes).await.expect(OPEN);
+            InflightBytes { permits: [Some(permit), None] }
+        };
+        tokio::select! { biased; reserved = from_guaranteed => reserved, reserved = from_shared => reserved }
+    }
+
+    /// Reserves so many bytes if there is room now; else waits for what the guaranteed share can give, so that nobody needs
+    /// the shared part to get on.
+    pub(crate) async fn reserve_up_to(self, bytes: u32) -> InflightBytes {
+        match self.try_reserve(bytes) {
+            Some(reserved) => reserved,
+            None if self.guarantee == 0 => self.reserve(bytes).await,
+            None => {
+                let fewer = bytes.min(self.guarantee);
+                self.reserve(fewer).await
+            }
+        }
     }
 
     /// The lane that stands on its own share alone.
@@ -125,6 +154,11 @@ impl Lane {
 }
 
 impl InflightBytes {
+    /// How many they are.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.permits.iter().flatten().next().map_or(0, |permit| permit.num_permits() as u64)
+    }
+
     /// Gives back all but `bytes`.
     pub(crate) fn shrink(&mut self, bytes: u64) {
         for permit in self.permits.iter_mut().flatten() {
@@ -187,6 +221,31 @@ mod tests {
         assert!(futures_util::poll!(&mut waiting).is_pending());
         drop(held);
         assert!(futures_util::poll!(&mut waiting).is_ready());
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_gets_the_guaranteed_share_when_it_is_free_again() {
+        let budget = budget();
+        let _full = (budget.cluster(cluster(1)).try_reserve(60), budget.cluster(cluster(2)).try_reserve(40));
+        let late = budget.cluster(cluster(3));
+        let held = late.try_reserve(10).expect("the guarantee is free");
+        let mut waiting = Box::pin(late.clone().reserve(5));
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(held);
+        assert!(futures_util::poll!(&mut waiting).is_ready(), "others hold the shared part for ever");
+    }
+
+    #[tokio::test]
+    async fn what_can_do_with_less_gets_the_guaranteed_share_when_the_shared_part_is_full() {
+        let budget = budget();
+        let _full = (budget.cluster(cluster(1)).try_reserve(60), budget.cluster(cluster(2)).try_reserve(40));
+        let mut reserving = Box::pin(budget.cluster(cluster(3)).reserve_up_to(50));
+        let std::task::Poll::Ready(reserved) = futures_util::poll!(&mut reserving) else {
+            panic!("the guaranteed share is free");
+        };
+        assert_eq!(reserved.bytes(), 10);
+        drop(reserved);
+        assert_eq!(budget.cluster(cluster(3)).reserve_up_to(7).await.bytes(), 7);
     }
 
     #[test]

@@ -48,8 +48,9 @@ pub struct GatewayConfig {
     /// What every cluster in use has beside it. Default 4 MiB. Higher: more memory with many tenants; lower: a small
     /// tenant waits longer behind big ones.
     pub inflight_bytes_per_cluster_guaranteed: u64,
-    /// Memory of requests that come before authentication. Default 32 MiB. Higher: strangers can hold more; lower: login
-    /// storms queue.
+    /// Memory of requests that come before authentication. Default 128 MiB: the longest frame, 64 KiB, of each of
+    /// `unauthenticated_connections_max`, so that nobody who holds his back keeps others from logging in. Higher: no use;
+    /// lower: login storms queue, and few sources can block the others' logins.
     pub inflight_bytes_unauthenticated: u64,
     /// Connections that have not authenticated, at most. Default 2,000. Higher: strangers can hold more memory and
     /// descriptors; lower: login storms are turned away sooner.
@@ -83,6 +84,9 @@ pub struct GatewayConfig {
     pub fetch_session_partitions_max: u32,
     /// Partitions of one topic at most, unless a quota says less. Default 2,400.
     pub topic_partitions_max: u32,
+    /// Partitions of one cluster at most, in all its topics. Default 2,400, MSK Serverless's limit. Higher: a client that
+    /// creates topics in a loop takes more metadata; lower: clusters with many topics cannot grow.
+    pub cluster_partitions_max: u32,
     /// How long draining may take, in milliseconds, before connections are closed in the middle of a request. Default
     /// 30,000. Higher: a restart takes longer; lower: slow produces see a lost connection.
     pub drain_ms_max: u64,
@@ -95,7 +99,7 @@ impl Default for GatewayConfig {
             inflight_bytes_max: 512 * MIB,
             inflight_bytes_per_cluster_max: 256 * MIB,
             inflight_bytes_per_cluster_guaranteed: 4 * MIB,
-            inflight_bytes_unauthenticated: 32 * MIB,
+            inflight_bytes_unauthenticated: 128 * MIB,
             unauthenticated_connections_max: 2_000,
             unauthenticated_connections_per_source_max: 500,
             connections_per_source_per_second: 200,
@@ -107,6 +111,7 @@ impl Default for GatewayConfig {
             fetch_bytes_max: 55 * MIB,
             fetch_session_partitions_max: 1_000_000,
             topic_partitions_max: 2_400,
+            cluster_partitions_max: 2_400,
             drain_ms_max: 30_000,
         }
     }

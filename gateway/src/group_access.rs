@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headgate_iam::KafkaAction;
 use headgate_metadata::catalog::ClusterView;
-use headgate_storage_client::{Caller, GroupAddress, MemberIdentity, routing};
+use headgate_storage_client::{Caller, GroupAddress, GroupError, MemberIdentity, routing};
 
 use crate::api::Call;
 use crate::error_code;
@@ -14,6 +14,10 @@ use crate::session::Session;
 
 /// How long a coordinator may take for what does not wait for others.
 pub(crate) const GROUP_PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest name of a group, member or protocol: older versions count texts in two bytes, so a longer one could never be
+/// listed to their clients.
+pub(crate) const GROUP_BYTES_MAX: usize = i16::MAX as usize;
 
 /// A group that the principal may do something with.
 pub(crate) struct ReachedGroup {
@@ -32,6 +36,9 @@ impl Session {
         patience: Duration,
     ) -> Result<ReachedGroup, i16> {
         let view = self.view().await.map_err(|_| error_code::of_refusal(Refusal::CoordinatorUnavailable))?;
+        if group.len() > GROUP_BYTES_MAX {
+            return Err(error_code::of_group(&GroupError::InvalidId));
+        }
         if !self.may_on_group(&view, action, group) {
             return Err(error_code::of_refusal(Refusal::GroupDenied));
         }

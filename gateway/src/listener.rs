@@ -216,6 +216,7 @@ async fn enter(stream: TcpStream, source: SocketAddr, door: Arc<Door>) {
         Err(reason) => {
             door.shared.metrics.observe_turned_away(reason);
             tracing::debug!(%source, ?reason, "connection turned away");
+            let Some(_place) = door.admission.hold_turned_away() else { return };
             sleep(TURNED_AWAY_HOLD).await;
             return Transport::new(stream).close().await;
         }

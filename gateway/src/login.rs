@@ -130,6 +130,10 @@ async fn attempt(
     let verified = claim.verify(&material, &expectations, now)?;
     trail.principal = Some(verified.principal.arn().to_owned());
     let identity = identity_of(&verified, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
+    // A session ends with its user.
+    if identity.temporary && !shared.authorizer.still_valid(&identity) {
+        return Err(LoginRejected::SecurityTokenInvalid.into());
+    }
     check_connect(shared, &identity, &cluster, &arns)?;
     Ok(LoggedIn {
         identity,

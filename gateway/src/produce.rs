@@ -18,7 +18,7 @@ use crate::session::Session;
 use crate::topic_config::ProduceRules;
 
 /// From this version on topics are named by id.
-const TOPIC_IDS_FROM: i16 = 13;
+pub(crate) const TOPIC_IDS_FROM: i16 = 13;
 /// From this version on clients may send zstd (KIP-110).
 const ZSTD_FROM: i16 = 7;
 /// A producer's "no timestamp".
@@ -63,31 +63,29 @@ impl From<BatchDefect> for BatchRefused {
     }
 }
 
-/// The topic a request names, if its principal may write to it.
-pub(crate) async fn topic_of(
+/// The topic a request names, if its principal may write to it. `view` knows all topics the request names, or is fresh.
+pub(crate) fn topic_of(
     session: &Session,
+    view: &Result<Arc<ClusterView>, Refusal>,
     version: i16,
     name: &str,
     id: Uuid,
 ) -> Result<ProduceTopic, BatchRefused> {
     let plain = |refusal: Refusal| BatchRefused::new(refusal, "");
-    let (view, record) = if version >= TOPIC_IDS_FROM {
-        let id = TopicId::from_uuid(id).ok_or_else(|| plain(Refusal::UnknownTopicId))?;
-        let view = session.view_with_ids(std::iter::once(id)).await.map_err(plain)?;
-        let record = view.topic_by_id(id).cloned().ok_or_else(|| plain(Refusal::UnknownTopicId))?;
-        (view, Ok(record))
+    let view = view.as_ref().map_err(|refusal| plain(*refusal))?;
+    let record = if version >= TOPIC_IDS_FROM {
+        let record = TopicId::from_uuid(id).and_then(|id| view.topic_by_id(id));
+        Ok(record.cloned().ok_or_else(|| plain(Refusal::UnknownTopicId))?)
     } else {
-        let view = session.view_with(std::iter::once(name)).await.map_err(plain)?;
-        let record = view.topic(name).cloned().ok_or(name);
-        (view, record)
+        view.topic(name).cloned().ok_or(name)
     };
     let name = record.as_ref().map_or_else(|name| *name, |record| record.name.as_str());
-    if !session.may_on_topic(&view, rights::PRODUCE, name) {
+    if !session.may_on_topic(view, rights::PRODUCE, name) {
         return Err(BatchRefused::new(Refusal::TopicDenied, "not authorized to write to the topic"));
     }
     let record = record.map_err(|_| plain(Refusal::UnknownTopic))?;
     let rules = ProduceRules::of(&record.configs);
-    Ok(ProduceTopic { view, record, rules })
+    Ok(ProduceTopic { view: Arc::clone(view), record, rules })
 }
 
 /// Checks one partition's batch.

@@ -10,7 +10,7 @@ use kafka_protocol::messages::{
 };
 use kafka_protocol::protocol::StrBytes;
 
-use crate::api::{Call, Malformed, WalkedBody, decode, respond};
+use crate::api::{Call, Malformed, WalkedBody, decode, message, respond};
 use crate::connection::Response;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -87,7 +87,7 @@ pub(crate) fn accepted(call: &Call, message: &str, lifetime: Duration) -> Result
 pub(crate) fn refused(call: &Call, text: &str) -> Result<Response, Malformed> {
     let response = SaslAuthenticateResponse::default()
         .with_error_code(error_code::of_refusal(Refusal::AuthenticationFailed))
-        .with_error_message(Some(StrBytes::from_string(text.to_owned())));
+        .with_error_message(Some(message(text)));
     respond(call, &response)
 }
 

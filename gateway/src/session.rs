@@ -132,6 +132,12 @@ impl Session {
         self.seen(self.shared.parts.catalog.refresh(self.cluster).await)
     }
 
+    /// The view as it is now, for the parts of a request that looked at the store before all of them.
+    pub(crate) async fn view_after(&self, looked: Result<(), Refusal>) -> Result<Arc<ClusterView>, Refusal> {
+        looked?;
+        self.view().await
+    }
+
     /// The same, once it contains an own change.
     pub(crate) async fn view_at(&self, revision: Revision) -> Result<Arc<ClusterView>, Refusal> {
         self.seen(self.shared.parts.catalog.catch_up(self.cluster, revision).await)

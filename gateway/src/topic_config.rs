@@ -57,6 +57,8 @@ impl ConfigKey {
     }
 }
 
+const CLEANUP_POLICY: &str = "cleanup.policy";
+const COMPACT: &str = "compact";
 const MAX_MESSAGE_BYTES: &str = "max.message.bytes";
 const TIMESTAMP_TYPE: &str = "message.timestamp.type";
 const TIMESTAMP_DIFFERENCE: &str = "message.timestamp.difference.max.ms";
@@ -68,7 +70,7 @@ const MESSAGE_BYTES_LIMIT: i64 = 8 * 1024 * 1024;
 
 /// All configs a topic shows, by name.
 pub(crate) static CONFIG_KEYS: &[ConfigKey] = &[
-    key("cleanup.policy", "delete", ConfigKind::Words(&["compact", "delete"]), Settable::AtCreation)
+    key(CLEANUP_POLICY, "delete", ConfigKind::Words(&[COMPACT, "delete"]), Settable::AtCreation)
         .documented("Whether old records are deleted or compacted. Set at creation only."),
     key(
         "compression.type",
@@ -125,6 +127,11 @@ pub(crate) enum ConfigRefused {
         /// What would fit.
         expected: String,
     },
+    /// Nothing would compact the topic.
+    #[error(
+        "cleanup.policy {0} is not offered by this cluster yet: nothing would be compacted. Only delete can be set"
+    )]
+    NotCompacted(String),
     /// APPEND and SUBTRACT work on lists.
     #[error("Config value append is not allowed for config key: {0}")]
     NotAList(String),
@@ -149,7 +156,12 @@ pub(crate) fn check(name: &str, value: &str, moment: Moment) -> Result<(), Confi
         name: name.to_owned(),
         value: value.to_owned(),
         expected,
-    })
+    })?;
+    // To take it and never compact would be found out when the disk is full.
+    if name == CLEANUP_POLICY && value.split(',').any(|word| word.trim() == COMPACT) {
+        return Err(ConfigRefused::NotCompacted(value.to_owned()));
+    }
+    Ok(())
 }
 
 /// Checks that the config may be changed or removed now.
@@ -302,10 +314,17 @@ mod tests {
 
     #[test]
     fn the_cleanup_policy_is_set_at_creation_only() {
-        assert_eq!(check("cleanup.policy", "compact", Moment::Creation), Ok(()));
-        assert_eq!(check("cleanup.policy", "compact,delete", Moment::Creation), Ok(()));
+        assert_eq!(check("cleanup.policy", "delete", Moment::Creation), Ok(()));
         let later = check("cleanup.policy", "delete", Moment::Later);
         assert_eq!(later, Err(ConfigRefused::OnlyAtCreation("cleanup.policy".into())));
+    }
+
+    #[test]
+    fn compaction_is_refused_as_long_as_nothing_compacts() {
+        for value in ["compact", "compact,delete", "delete, compact"] {
+            let refused = check("cleanup.policy", value, Moment::Creation).expect_err(value);
+            assert_eq!(refused, ConfigRefused::NotCompacted(value.into()));
+        }
     }
 
     #[test]

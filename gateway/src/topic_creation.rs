@@ -56,10 +56,6 @@ pub(crate) fn check(session: &Session, view: &ClusterView, topic: &NewTopic) -> 
     if view.topic(name).is_some() {
         return Err(exists(name));
     }
-    if let Some(other) = collision(view, name) {
-        let text = format!("Topic '{name}' collides with existing topics: {other}");
-        return Err(TopicRefused::new(Refusal::InvalidTopicName, text));
-    }
     if topic.partitions == 0 {
         return Err(TopicRefused::new(
             Refusal::InvalidPartitions,
@@ -71,9 +67,27 @@ pub(crate) fn check(session: &Session, view: &ClusterView, topic: &NewTopic) -> 
         let text = format!("{} partitions are more than the {max} a topic may have", topic.partitions);
         return Err(TopicRefused::new(Refusal::PolicyViolation, text));
     }
+    cluster_has_room(session, view, topic.partitions)
+        .map_err(|text| TopicRefused::new(Refusal::PolicyViolation, text))?;
+    if let Some(other) = collision(view, name) {
+        let text = format!("Topic '{name}' collides with existing topics: {other}");
+        return Err(TopicRefused::new(Refusal::InvalidTopicName, text));
+    }
     for (key, value) in &topic.configs {
         topic_config::check(key, value, Moment::Creation)
             .map_err(|refused| TopicRefused::new(Refusal::InvalidConfig, refused.to_string()))?;
+    }
+    Ok(())
+}
+
+/// Whether the cluster may have so many partitions more; the error says what stands against it.
+pub(crate) fn cluster_has_room(session: &Session, view: &ClusterView, more: u32) -> Result<(), String> {
+    let max = session.shared.config.cluster_partitions_max;
+    let used: u64 = view.topics.values().map(|topic| u64::from(topic.partitions)).sum();
+    if used + u64::from(more) > u64::from(max) {
+        return Err(format!(
+            "the cluster has {used} partitions; with {more} more it would have more than its limit of {max}"
+        ));
     }
     Ok(())
 }
@@ -121,11 +135,11 @@ fn collision<'v>(view: &'v ClusterView, name: &str) -> Option<&'v str> {
     if !name.contains(['.', '_']) {
         return None;
     }
-    let flat = name.replace('.', "_");
-    view.topics
-        .keys()
-        .map(String::as_str)
-        .find(|other| other.len() == flat.len() && other.replace('.', "_") == flat)
+    let flat = |byte: u8| if byte == b'.' { b'_' } else { byte };
+    let same = |other: &str| {
+        other.len() == name.len() && other.bytes().zip(name.bytes()).all(|(a, b)| flat(a) == flat(b))
+    };
+    view.topics.keys().map(String::as_str).find(|other| same(other))
 }
 
 #[cfg(test)]

@@ -75,6 +75,16 @@ pub(crate) fn take_header(bytes: &mut Bytes, version: i16) -> Result<RequestHead
     RequestHeader::decode(bytes, version).map_err(|_| Malformed::Value)
 }
 
+/// The longest error text in an answer: older versions count it in two bytes, and texts may repeat what a client sent.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// An error text of the codec, cut where it is too long to be read anyway.
+pub(crate) fn message(text: impl Into<String>) -> StrBytes {
+    let mut text = text.into();
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+    StrBytes::from_string(text)
+}
+
 /// A text of the codec.
 pub(crate) fn text(text: impl Into<String>) -> StrBytes {
     StrBytes::from_string(text.into())

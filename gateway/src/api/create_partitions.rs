@@ -9,23 +9,25 @@ use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
 use kafka_protocol::messages::{CreatePartitionsRequest, CreatePartitionsResponse};
 
-use super::{Call, text};
+use super::{Call, message};
 use crate::authorize::rights;
 use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::Session;
-use crate::topic_creation::TopicRefused;
+use crate::topic_creation::{self, TopicRefused};
 
 pub(super) async fn handle(
     session: &Session,
     _call: &Call,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
+    // One look at the store for the whole request; own changes are seen as they are made.
+    let looked = session.fresh_view().await.map(drop);
     let mut seen = HashSet::new();
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let grown = if seen.insert(&topic.name) {
-            grow(session, topic, request.validate_only).await
+            grow(session, topic, request.validate_only, looked).await
         } else {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Duplicate topic in request."))
         };
@@ -34,7 +36,7 @@ pub(super) async fn handle(
             Ok(()) => result.with_error_message(None),
             Err(refused) => result
                 .with_error_code(error_code::of_refusal(refused.refusal))
-                .with_error_message(Some(text(refused.text))),
+                .with_error_message(Some(message(refused.text))),
         });
     }
     CreatePartitionsResponse::default().with_results(results)
@@ -44,8 +46,9 @@ async fn grow(
     session: &Session,
     topic: &CreatePartitionsTopic,
     validate_only: bool,
+    looked: Result<(), Refusal>,
 ) -> Result<(), TopicRefused> {
-    let view = session.fresh_view().await;
+    let view = session.view_after(looked).await;
     let view = view.map_err(|_| {
         TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
     })?;
@@ -87,6 +90,8 @@ fn check(session: &Session, view: &ClusterView, topic: &CreatePartitionsTopic) -
         let text = format!("{count} partitions are more than the {max} a topic may have");
         return Err(TopicRefused::new(Refusal::InvalidPartitions, text));
     }
+    topic_creation::cluster_has_room(session, view, count - record.partitions)
+        .map_err(|text| TopicRefused::new(Refusal::InvalidPartitions, text))?;
     Ok(count)
 }
 

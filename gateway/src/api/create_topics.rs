@@ -8,7 +8,7 @@ use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
 use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
-use super::{Call, text};
+use super::{Call, message, text};
 use crate::authorize::rights;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -34,6 +34,8 @@ pub(super) async fn handle(
     call: &Call,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
+    // One look at the store for the whole request; own changes are seen as they are made.
+    let looked = session.fresh_view().await.map(drop);
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *counts.entry(&topic.name).or_default() += 1;
@@ -42,7 +44,7 @@ pub(super) async fn handle(
     for topic in &request.topics {
         match counts.get(&**topic.name) {
             // Named once.
-            Some(1) => results.push(of_topic(session, call, topic, request.validate_only).await),
+            Some(1) => results.push(of_topic(session, call, topic, request.validate_only, looked).await),
             // Named more than once: refused once.
             Some(_) => {
                 counts.remove(&**topic.name);
@@ -60,8 +62,9 @@ async fn of_topic(
     call: &Call,
     topic: &CreatableTopic,
     validate_only: bool,
+    looked: Result<(), Refusal>,
 ) -> CreatableTopicResult {
-    let Ok(view) = session.fresh_view().await else {
+    let Ok(view) = session.view_after(looked).await else {
         let unavailable =
             TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available");
         return refused(topic, &unavailable);
@@ -108,7 +111,7 @@ fn parse(topic: &CreatableTopic) -> Result<NewTopic, TopicRefused> {
             let text = format!("Null value not supported for topic configs: {}", config.name);
             return Err(TopicRefused::new(Refusal::InvalidConfig, text));
         };
-        configs.insert(config.name.to_string(), value.to_string());
+        configs.insert(config.name.to_string(), value.trim().to_owned());
     }
     Ok(NewTopic { name: topic.name.to_string(), partitions, configs })
 }
@@ -161,7 +164,7 @@ fn refused(topic: &CreatableTopic, refused: &TopicRefused) -> CreatableTopicResu
     CreatableTopicResult::default()
         .with_name(topic.name.clone())
         .with_error_code(error_code::of_refusal(refused.refusal))
-        .with_error_message(Some(text(refused.text.clone())))
+        .with_error_message(Some(message(refused.text.clone())))
         .with_num_partitions(-1)
         .with_replication_factor(-1)
         .with_configs(None)

@@ -10,7 +10,7 @@ use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
 use kafka_protocol::messages::{DeleteTopicsRequest, DeleteTopicsResponse, TopicName};
 
-use super::{Call, text};
+use super::{Call, message, text};
 use crate::authorize::rights;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -27,6 +27,8 @@ pub(super) async fn handle(
     call: &Call,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
+    // One look at the store for the whole request; own changes are seen as they are made.
+    let looked = session.fresh_view().await.map(drop);
     let wanted = if call.version >= STATES_FROM {
         request.topics
     } else {
@@ -35,17 +37,22 @@ pub(super) async fn handle(
     };
     let mut results = Vec::with_capacity(wanted.len());
     for topic in wanted {
-        results.push(of_topic(session, call, topic).await);
+        results.push(of_topic(session, call, topic, looked).await);
     }
     DeleteTopicsResponse::default().with_responses(results)
 }
 
-async fn of_topic(session: &Session, call: &Call, topic: DeleteTopicState) -> DeletableTopicResult {
+async fn of_topic(
+    session: &Session,
+    call: &Call,
+    topic: DeleteTopicState,
+    looked: Result<(), Refusal>,
+) -> DeletableTopicResult {
     let mut result = DeletableTopicResult::default().with_name(topic.name.clone());
     if call.version >= STATES_FROM {
         result.topic_id = topic.topic_id;
     }
-    let refused = match session.fresh_view().await {
+    let refused = match session.view_after(looked).await {
         Ok(view) => match find(session, &view, &topic) {
             Ok(record) => {
                 // Named by id: whoever may delete it is told its name.
@@ -64,7 +71,7 @@ async fn of_topic(session: &Session, call: &Call, topic: DeleteTopicState) -> De
     let Some(refused) = refused else { return result };
     result.error_code = error_code::of_refusal(refused.refusal);
     if call.version >= TEXT_FROM {
-        result.error_message = Some(text(refused.text));
+        result.error_message = Some(message(refused.text));
     }
     result
 }

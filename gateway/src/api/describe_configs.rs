@@ -1,6 +1,9 @@
 //! DescribeConfigs: the configs of topics. Brokers have none to show, as on MSK Serverless.
 
+use std::collections::HashSet;
+
 use headgate_iam::KafkaAction;
+use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::record::TopicRecord;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_configs_response::{
@@ -8,7 +11,7 @@ use kafka_protocol::messages::describe_configs_response::{
 };
 use kafka_protocol::messages::{DescribeConfigsRequest, DescribeConfigsResponse};
 
-use super::{Call, text};
+use super::{Call, message, text};
 use crate::authorize::rights;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -26,40 +29,48 @@ pub(super) async fn handle(
     call: &Call,
     request: DescribeConfigsRequest,
 ) -> DescribeConfigsResponse {
+    let names = request.resources.iter().filter(|resource| resource.resource_type == TOPIC);
+    let view = session.view_with(names.map(|resource| &*resource.resource_name)).await;
     let mut results = Vec::with_capacity(request.resources.len());
+    // Described once, however often it is named: the answer to a small request must not grow without bound.
+    let mut seen = HashSet::new();
     for resource in &request.resources {
+        if !seen.insert((resource.resource_type, &resource.resource_name)) {
+            continue;
+        }
         let result = DescribeConfigsResult::default()
             .with_resource_type(resource.resource_type)
             .with_resource_name(resource.resource_name.clone());
-        results.push(match describe(session, resource).await {
+        let view = view
+            .as_deref()
+            .map_err(|refusal| TopicRefused::new(*refusal, "the cluster's metadata is not available"));
+        results.push(match view.and_then(|view| describe(session, view, resource)) {
             Ok(topic) => {
                 result.with_error_message(None).with_configs(entries(call, &request, resource, &topic))
             }
             Err(refused) => result
                 .with_error_code(error_code::of_refusal(refused.refusal))
-                .with_error_message(Some(text(refused.text))),
+                .with_error_message(Some(message(refused.text))),
         });
     }
     DescribeConfigsResponse::default().with_results(results)
 }
 
-async fn describe(
+fn describe(
     session: &Session,
+    view: &ClusterView,
     resource: &DescribeConfigsResource,
 ) -> Result<std::sync::Arc<TopicRecord>, TopicRefused> {
     let name = &*resource.resource_name;
-    let view = session.view_with(std::iter::once(name).filter(|_| resource.resource_type == TOPIC)).await;
-    let view =
-        view.map_err(|refusal| TopicRefused::new(refusal, "the cluster's metadata is not available"))?;
     match resource.resource_type {
-        TOPIC if !session.may_on_topic(&view, rights::DESCRIBE_CONFIGS, name) => {
+        TOPIC if !session.may_on_topic(view, rights::DESCRIBE_CONFIGS, name) => {
             Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."))
         }
         TOPIC => view
             .topic(name)
             .cloned()
             .ok_or_else(|| TopicRefused::new(Refusal::UnknownTopic, format!("Topic {name} does not exist."))),
-        BROKER if !session.sees_cluster(&view, KafkaAction::DescribeClusterDynamicConfiguration) => {
+        BROKER if !session.sees_cluster(view, KafkaAction::DescribeClusterDynamicConfiguration) => {
             Err(TopicRefused::new(Refusal::ClusterDenied, "Cluster authorization failed."))
         }
         BROKER => {

@@ -1,5 +1,6 @@
 //! DescribeGroups: members and assignments of classic groups.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use headgate_metadata::catalog::ClusterView;
@@ -24,7 +25,12 @@ pub(super) async fn handle(
     request: DescribeGroupsRequest,
 ) -> DescribeGroupsResponse {
     let mut groups = Vec::with_capacity(request.groups.len());
+    // Described once, however often it is named: the answer to a small request must not grow without bound.
+    let mut seen = HashSet::new();
     for group in request.groups {
+        if !seen.insert(group.clone()) {
+            continue;
+        }
         groups.push(match describe(session, call, &group).await {
             Ok((view, description)) => {
                 let mut entry = described(call, group.clone(), description);

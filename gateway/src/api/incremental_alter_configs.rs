@@ -8,7 +8,7 @@ use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsRe
 use kafka_protocol::messages::{IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
 
 use super::describe_configs::{BROKER, TOPIC};
-use super::{Call, text};
+use super::{Call, message};
 use crate::authorize::rights;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -26,11 +26,13 @@ pub(super) async fn handle(
     _call: &Call,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
+    // One look at the store for the whole request; own changes are seen as they are made.
+    let looked = session.fresh_view().await.map(drop);
     let mut seen = HashSet::new();
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let altered = if seen.insert((resource.resource_type, &resource.resource_name)) {
-            alter(session, resource, request.validate_only).await
+            alter(session, resource, request.validate_only, looked).await
         } else {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Each resource must appear at most once."))
         };
@@ -41,7 +43,7 @@ pub(super) async fn handle(
             Ok(()) => response.with_error_message(None),
             Err(refused) => response
                 .with_error_code(error_code::of_refusal(refused.refusal))
-                .with_error_message(Some(text(refused.text))),
+                .with_error_message(Some(message(refused.text))),
         });
     }
     IncrementalAlterConfigsResponse::default().with_responses(responses)
@@ -51,6 +53,7 @@ async fn alter(
     session: &Session,
     resource: &AlterConfigsResource,
     validate_only: bool,
+    looked: Result<(), Refusal>,
 ) -> Result<(), TopicRefused> {
     let name = &*resource.resource_name;
     match resource.resource_type {
@@ -63,7 +66,7 @@ async fn alter(
         }
         _ => return Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
     }
-    let view = session.fresh_view().await;
+    let view = session.view_after(looked).await;
     let view = view.map_err(|_| {
         TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
     })?;
@@ -124,7 +127,7 @@ fn change(config: &AlterableConfig) -> Result<Change, TopicRefused> {
     match (config.config_operation, &config.value) {
         (SET, Some(value)) => {
             topic_config::check(&config.name, value, Moment::Later).map_err(invalid)?;
-            Ok(Change::Set(value.to_string()))
+            Ok(Change::Set(value.trim().to_owned()))
         }
         (DELETE, _) => Ok(Change::Remove),
         // The only list there is, cleanup.policy, cannot be altered.

@@ -12,9 +12,12 @@ use tokio::select;
 use super::{Call, text};
 use crate::authorize::rights;
 use crate::error_code;
-use crate::group_access::{GROUP_PATIENCE, identity};
+use crate::group_access::{GROUP_BYTES_MAX, GROUP_PATIENCE, identity};
 use crate::refusal::Refusal;
 use crate::session::Session;
+
+/// The most a member's protocols and their metadata may take together: as much as Apache Kafka can store of a whole group.
+const METADATA_BYTES_MAX: usize = 1024 * 1024;
 
 /// From this version on a first join is answered with the member id to use (KIP-394).
 const MEMBER_ID_REQUIRED_FROM: i16 = 4;
@@ -38,6 +41,9 @@ async fn join(
     call: &Call,
     request: JoinGroupRequest,
 ) -> Result<Joined, (i16, Option<std::sync::Arc<str>>)> {
+    if !is_of_honest_size(&request) {
+        return Err((error_code::of_refusal(Refusal::InvalidRequest), None));
+    }
     let milliseconds = |raw: i32| Duration::from_millis(u64::try_from(raw).unwrap_or(0));
     let session_timeout = milliseconds(request.session_timeout_ms);
     // Version 0 has no rebalance timeout: the session's stands for it.
@@ -73,6 +79,16 @@ async fn join(
             _ => (code, None),
         }
     })
+}
+
+/// What a member says of itself is kept as long as it is one, so it must not be as long as a request may be.
+fn is_of_honest_size(request: &JoinGroupRequest) -> bool {
+    let instance = request.group_instance_id.as_deref().unwrap_or_default();
+    let names = request.protocols.iter().map(|protocol| &*protocol.name);
+    let mut names = names.chain([&*request.member_id, instance, &*request.protocol_type]);
+    let metadata: usize =
+        request.protocols.iter().map(|protocol| protocol.name.len() + protocol.metadata.len()).sum();
+    metadata <= METADATA_BYTES_MAX && names.all(|name| name.len() <= GROUP_BYTES_MAX)
 }
 
 fn accepted(call: &Call, joined: Joined) -> JoinGroupResponse {

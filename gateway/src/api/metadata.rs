@@ -5,7 +5,7 @@
 
 mod topic_entry;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use headgate_metadata::catalog::ClusterView;
@@ -57,7 +57,12 @@ pub(super) async fn handle(
     // Before version 1 an empty list asks for all topics.
     let named = request.topics.filter(|named| call.version > 0 || !named.is_empty());
     match named {
-        Some(named) => response.topics = named_topics(session, call, &named, wish).await,
+        Some(mut named) => {
+            // Described once, however often it is named: the answer to a small request must not grow without bound.
+            let mut seen = HashSet::new();
+            named.retain(|topic| seen.insert((topic.topic_id, topic.name.clone())));
+            response.topics = named_topics(session, call, &named, wish).await;
+        }
         None => match all_topics(session, call, wish).await {
             Ok(topics) => response.topics = topics,
             Err(refusal) if call.version >= WHOLE_ERROR_FROM => {
@@ -181,7 +186,7 @@ async fn by_name(
     if !session.may_on_topic(view, rights::METADATA_CREATES, name) {
         return refused(Refusal::TopicDenied);
     }
-    match create(session, view, name).await {
+    match create(session, name).await {
         Ok(view) => match view.topic(name) {
             Some(topic) => described(session, call, &view, topic, wish).await,
             None => refused(Refusal::UnknownTopic),
@@ -191,9 +196,11 @@ async fn by_name(
 }
 
 /// Makes the topic; the view that has it.
-async fn create(session: &Session, view: &ClusterView, name: &str) -> Result<Arc<ClusterView>, Refusal> {
+async fn create(session: &Session, name: &str) -> Result<Arc<ClusterView>, Refusal> {
+    // What the same request created before counts.
+    let view = session.view().await?;
     let new = NewTopic { name: name.to_owned(), partitions: PARTITIONS_DEFAULT, configs: BTreeMap::new() };
-    topic_creation::check(session, view, &new).map_err(|refused| refused.refusal)?;
+    topic_creation::check(session, &view, &new).map_err(|refused| refused.refusal)?;
     match topic_creation::create(session, new).await {
         Ok(_) => session.view().await,
         // Somebody else was faster: it exists now.

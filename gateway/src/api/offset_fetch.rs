@@ -1,6 +1,6 @@
 //! OffsetFetch: committed offsets of one group, or from version 8 on of several; of the topics named, or of all.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use headgate_metadata::catalog::ClusterView;
@@ -50,7 +50,12 @@ pub(super) async fn handle(
 ) -> OffsetFetchResponse {
     if call.version >= SEVERAL_GROUPS_FROM {
         let mut groups = Vec::with_capacity(request.groups.len());
+        // Answered once, however often it is named: the answer to a small request must not grow without bound.
+        let mut seen = HashSet::new();
         for group in request.groups {
+            if !seen.insert(group.group_id.clone()) {
+                continue;
+            }
             groups.push(of_group(session, call, group).await);
         }
         return OffsetFetchResponse::default().with_groups(groups);

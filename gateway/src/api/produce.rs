@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
+use headgate_metadata::id::TopicId;
 use headgate_storage_client::{Append, AppendError, Appended, Caller, Completion, PartitionAddress};
 use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -20,7 +21,7 @@ use super::table::Started;
 use super::{Call, Malformed, respond, text};
 use crate::connection::Answer;
 use crate::error_code;
-use crate::produce::{Accepted, BatchRefused, accept, topic_of};
+use crate::produce::{Accepted, BatchRefused, TOPIC_IDS_FROM, accept, topic_of};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -79,11 +80,19 @@ async fn check(session: &Session, call: &Call, request: ProduceRequest) -> Vec<T
     } else {
         None
     };
+    // One look at the store at most, however many topics are unknown.
+    let view = match call.version {
+        TOPIC_IDS_FROM.. => {
+            let ids = request.topic_data.iter().filter_map(|data| TopicId::from_uuid(data.topic_id));
+            session.view_with_ids(ids).await
+        }
+        _ => session.view_with(request.topic_data.iter().map(|data| &**data.name)).await,
+    };
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for data in request.topic_data {
         let found = match &whole {
             Some(refused) => Err(refused.clone()),
-            None => topic_of(session, call.version, &data.name, data.topic_id).await,
+            None => topic_of(session, &view, call.version, &data.name, data.topic_id),
         };
         topics.push(check_topic(session, call, data, &found));
     }
@@ -196,7 +205,11 @@ fn finish(call: &Call, acks: i16, topics: Vec<TopicOutcomes>) -> Result<Answer, 
             };
             let partitions = topic.partitions.iter().map(entry).collect();
             let response = TopicProduceResponse::default().with_partition_responses(partitions);
-            if call.version >= 13 { response.with_topic_id(topic.id) } else { response.with_name(topic.name) }
+            if call.version >= TOPIC_IDS_FROM {
+                response.with_topic_id(topic.id)
+            } else {
+                response.with_name(topic.name)
+            }
         })
         .collect();
     match acks {

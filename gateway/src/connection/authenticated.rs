@@ -78,6 +78,9 @@ enum Event {
 impl<S: ByteStream> Authenticated<S> {
     pub(crate) fn new(transport: Transport<S>, opened: Opened) -> Self {
         let shared = Arc::clone(&opened.session.shared);
+        let mut principals = shared.parts.principals.changes();
+        // What changed between the login and now is looked at first.
+        principals.mark_changed();
         Self {
             transport,
             session: opened.session,
@@ -88,7 +91,7 @@ impl<S: ByteStream> Authenticated<S> {
             departed: false,
             active_at: Instant::now(),
             phase: shared.phase.subscribe(),
-            principals: shared.parts.principals.changes(),
+            principals,
             shared,
         }
     }

@@ -151,6 +151,10 @@ impl Standing {
             return Err(Some(sasl::changed_principal(&first.arn, &logged_in.identity.arn)));
         }
         session.renew(logged_in.identity.clone());
+        // The connection looked at the earlier credential if this one was withdrawn just now.
+        if !session.shared.authorizer.still_valid(&session.identity()) {
+            return Err(None);
+        }
         self.set(Login { expires_at: logged_in.expires_at, exchange: Exchange::NotBegun, ..login });
         let lifetime = logged_in.lifetime;
         Ok((logged_in, lifetime))

@@ -66,11 +66,9 @@ async fn read(
     request: &ReadRequest,
 ) -> (Vec<ReadOutcome>, InflightBytes) {
     let room = u32::try_from(request.bytes_max).unwrap_or(u32::MAX);
-    let mut reserved = match session.lane.try_reserve(room) {
-        Some(reserved) => reserved,
-        None => session.lane.clone().reserve(room).await,
-    };
-    let outcomes = session.shared.parts.storage.read(caller, request).await;
+    let mut reserved = session.lane.clone().reserve_up_to(room).await;
+    let request = ReadRequest { bytes_max: request.bytes_max.min(reserved.bytes()), ..request.clone() };
+    let outcomes = session.shared.parts.storage.read(caller, &request).await;
     debug_assert_eq!(outcomes.len(), request.partitions.len(), "one outcome per partition");
     reserved.shrink(records_bytes(&outcomes));
     (outcomes, reserved)

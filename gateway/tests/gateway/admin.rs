@@ -1,5 +1,6 @@
 //! Topics created, grown, configured and deleted, by MSK Serverless's rules.
 
+use headgate_gateway::GatewayConfig;
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -259,4 +260,75 @@ async fn configs_that_cannot_be_altered_say_why() {
     }
     let twice = alter(&mut client, &[("retention.ms", 0, Some("5")), ("retention.ms", 1, None)]).await;
     assert_eq!(twice.0, 42);
+}
+
+#[tokio::test]
+async fn a_cluster_at_its_limit_of_partitions_says_so() {
+    let config = GatewayConfig { cluster_partitions_max: 4, ..GatewayConfig::default() };
+    let harness = Harness::with(config).await;
+    let mut client = harness.client().await;
+    topic(&mut client, "t", 3).await;
+    let result = create(&mut client, new("u")).await;
+    let text = "the cluster has 3 partitions; with 2 more it would have more than its limit of 4";
+    assert_eq!((result.error_code, result.error_message.as_deref()), (44, Some(text)));
+    let grow = |count| {
+        let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(count);
+        CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)])
+    };
+    let result = client.call(3, &grow(5)).await.results.remove(0);
+    assert_eq!((result.error_code, result.error_message.as_deref()), (37, Some(text)));
+    assert_eq!(client.call(3, &grow(4)).await.results[0].error_code, 0);
+}
+
+#[tokio::test]
+async fn a_topic_that_nothing_would_compact_is_not_created() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    for value in ["compact", "compact,delete"] {
+        let topic = new("t").with_configs(vec![config("cleanup.policy", Some(value))]);
+        let result = create(&mut client, topic).await;
+        assert_eq!(result.error_code, 40, "{result:?}");
+        assert!(result.error_message.is_some_and(|text| text.contains("nothing would be compacted")));
+    }
+    let topic = new("t").with_configs(vec![config("cleanup.policy", Some("delete"))]);
+    assert_eq!(create(&mut client, topic).await.error_code, 0);
+}
+
+#[tokio::test]
+async fn an_error_that_repeats_a_very_long_name_is_answered_at_every_version() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    let long: &'static str = "x".repeat(i16::MAX as usize).leak();
+    for version in 2..=7 {
+        let request = CreateTopicsRequest::default().with_topics(vec![new(long)]);
+        assert_eq!(client.call(version, &request).await.topics[0].error_code, 17, "version {version}");
+    }
+    for version in 1..=4 {
+        assert_eq!(describe(&mut client, version, 2, long).await.error_code, 3, "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn spaces_around_a_value_are_not_kept_so_that_everybody_reads_the_same_number() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    let created = new("t").with_configs(vec![config("retention.ms", Some(" -1 "))]);
+    assert_eq!(create(&mut client, created).await.error_code, 0);
+    assert_eq!(alter(&mut client, &[("retention.bytes", 0, Some(" -1"))]).await.0, 0);
+    let view = headgate_metadata::topics::load(&*harness.store, harness.cluster.id, "t").await;
+    let record = view.expect("the store is in memory").expect("it was just made");
+    assert_eq!((&*record.configs["retention.ms"], &*record.configs["retention.bytes"]), ("-1", "-1"));
+}
+
+#[tokio::test]
+async fn a_topic_whose_configs_are_asked_for_often_is_described_once() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    topic(&mut client, "t", 1).await;
+    let resource = DescribeConfigsResource::default()
+        .with_resource_type(2)
+        .with_resource_name(StrBytes::from_static_str("t"))
+        .with_configuration_keys(None);
+    let request = DescribeConfigsRequest::default().with_resources(vec![resource; 3]);
+    assert_eq!(client.call(4, &request).await.results.len(), 1);
 }

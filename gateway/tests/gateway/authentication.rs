@@ -3,7 +3,8 @@
 use headgate_gateway::GatewayConfig;
 use headgate_iam::{SecretKey, SessionClaims, UnixTime, session_token};
 use headgate_metadata::audit::AuditResult;
-use headgate_metadata::record::AccessKeyStatus;
+use headgate_metadata::id::TimestampMs;
+use headgate_metadata::record::{AccessKeyStatus, UserRecord};
 use headgate_metadata::users;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
@@ -14,7 +15,7 @@ use kafka_protocol::protocol::StrBytes;
 
 use crate::fetch::fetch;
 use crate::produce::{code, name, produce, topic};
-use crate::support::harness::{SUFFIX, account};
+use crate::support::harness::{ALLOW_ALL, SUFFIX, account};
 use crate::support::signer::Login;
 use crate::support::{Client, Harness};
 
@@ -271,7 +272,7 @@ async fn a_session_is_bounded_by_the_servers_own_limit() {
 #[tokio::test]
 async fn logging_in_again_as_another_or_by_another_mechanism_is_refused_in_kafkas_words() {
     let harness = Harness::start().await;
-    let other = harness.user("other", Some(crate::support::harness::ALLOW_ALL)).await;
+    let other = harness.user("other", Some(ALLOW_ALL)).await;
     let mut client = harness.tls("localhost").await;
     msk_iam(&mut client, &harness.login()).await;
     let response = msk_iam(&mut client, &other).await;
@@ -301,7 +302,7 @@ async fn logging_in_again_as_another_or_by_another_mechanism_is_refused_in_kafka
 #[tokio::test]
 async fn a_key_that_is_deactivated_closes_its_open_connections_and_opens_no_new_ones() {
     let harness = Harness::start().await;
-    let login = harness.user("leaver", Some(crate::support::harness::ALLOW_ALL)).await;
+    let login = harness.user("leaver", Some(ALLOW_ALL)).await;
     let mut client = harness.tls("localhost").await;
     msk_iam(&mut client, &login).await;
     let key = &login.access_key_id;
@@ -379,7 +380,7 @@ async fn idempotence_needs_the_cluster_right_or_writing_everywhere_without_any_d
 async fn an_open_connection_sees_a_changed_policy() {
     let harness = Harness::start().await;
     topic(&mut harness.client().await, "t", 1).await;
-    let login = harness.user("changing", Some(crate::support::harness::ALLOW_ALL)).await;
+    let login = harness.user("changing", Some(ALLOW_ALL)).await;
     let mut client = harness.tls("localhost").await;
     msk_iam(&mut client, &login).await;
     assert_eq!(code(&client.call(9, &produce("t", 0, 1)).await), 0);
@@ -389,4 +390,33 @@ async fn an_open_connection_sees_a_changed_policy() {
     users::put_policy(&*harness.store, account(), "changing", "deny", deny).await.expect("the user exists");
     changes.changed().await.expect("the principals live");
     assert_eq!(code(&client.call(9, &produce("t", 0, 1)).await), 29);
+}
+
+#[tokio::test]
+async fn a_session_does_not_outlive_its_user_even_if_another_takes_the_name() {
+    let harness = Harness::start().await;
+    harness.user("leaver", Some(ALLOW_ALL)).await;
+    let ends = harness.clock_now().plus(std::time::Duration::from_mins(10));
+    let login = session(&harness, "leaver", ends);
+    let mut client = harness.tls("localhost").await;
+    assert_eq!(msk_iam(&mut client, &login).await.error_code, 0);
+
+    let namesake = UserRecord {
+        name: "leaver".into(),
+        user_id: "AIDAnamesake".into(),
+        account: account(),
+        created: TimestampMs::new(1),
+        policies: [("inline".to_owned(), ALLOW_ALL.to_owned())].into(),
+        access_keys: Vec::new(),
+    };
+    let key = format!("AKIA{:0>16}", "LEAVER");
+    users::delete_key(&*harness.store, account(), &key).await.expect("it exists");
+    users::delete_policy(&*harness.store, account(), "leaver", "inline").await.expect("it exists");
+    users::delete(&*harness.store, account(), "leaver").await.expect("nothing is left of it");
+    let revision = users::create(&*harness.store, &namesake).await.expect("the name is free");
+    harness.principals.catch_up(revision).await.expect("the store is in memory");
+
+    client.expect_end().await;
+    let reason = refused(&harness, &login).await;
+    assert_eq!(reason, "Access denied: security token is invalid or belongs to another key");
 }

@@ -110,7 +110,7 @@ async fn members_leave_alone_or_together() {
     }
 }
 
-fn commit(topic: &str, partition: i32, offset: i64) -> OffsetCommitRequest {
+pub(crate) fn commit(topic: &str, partition: i32, offset: i64) -> OffsetCommitRequest {
     let partition = OffsetCommitRequestPartition::default()
         .with_partition_index(partition)
         .with_committed_offset(offset)
@@ -208,4 +208,33 @@ async fn a_coordinator_that_moved_is_looked_for_again_at_every_group_api() {
     assert_eq!(client.call(5, &ListGroupsRequest::default()).await.error_code, 16);
     let describe = DescribeGroupsRequest::default().with_groups(vec![group()]);
     assert_eq!(client.call(5, &describe).await.groups[0].error_code, 16);
+}
+
+#[tokio::test]
+async fn a_group_that_is_named_often_is_answered_once() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    let describe = DescribeGroupsRequest::default().with_groups(vec![group(); 3]);
+    assert_eq!(client.call(5, &describe).await.groups.len(), 1);
+    let of = OffsetFetchRequestGroup::default().with_group_id(group()).with_topics(None);
+    let fetch = OffsetFetchRequest::default().with_groups(vec![of; 3]);
+    assert_eq!(client.call(9, &fetch).await.groups.len(), 1);
+}
+
+#[tokio::test]
+async fn a_member_or_group_that_would_take_more_memory_than_any_honest_one_is_refused() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    let long: &'static str = "x".repeat(40_000).leak();
+    let mut named = join("member-1");
+    named.group_id = GroupId(StrBytes::from_static_str(long));
+    assert_eq!(client.call(9, &named).await.error_code, 24);
+    let mut instance = join("member-1");
+    instance.group_instance_id = Some(StrBytes::from_static_str(long));
+    assert_eq!(client.call(9, &instance).await.error_code, 42);
+    let mut metadata = join("member-1");
+    metadata.protocols[0].metadata = Bytes::from(vec![0; 1024 * 1024]);
+    assert_eq!(client.call(9, &metadata).await.error_code, 42);
+    metadata.protocols[0].metadata = Bytes::from(vec![0; 512 * 1024]);
+    assert_eq!(client.call(9, &metadata).await.error_code, 0);
 }

@@ -12,3 +12,4 @@ mod metadata;
 mod order;
 mod produce;
 mod support;
+mod versions;

@@ -1,5 +1,6 @@
 //! Metadata, FindCoordinator and DescribeCluster: brokers are names.
 
+use headgate_gateway::GatewayConfig;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
@@ -123,4 +124,27 @@ async fn a_cluster_is_described_and_its_controllers_are_not_reached() {
     }
     let controllers = DescribeClusterRequest::default().with_endpoint_type(2);
     assert_eq!(client.call(1, &controllers).await.error_code, 114);
+}
+
+#[tokio::test]
+async fn a_topic_that_is_named_often_is_described_once() {
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    topic(&mut client, "t", 4).await;
+    for version in 0..=13 {
+        let response = client.call(version, &ask(&["t", "u", "t", "t"])).await;
+        let names: Vec<_> = response.topics.iter().map(|topic| topic.name.clone()).collect();
+        assert_eq!(names, [Some(name("t")), Some(name("u"))], "version {version}");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_creates_topics_in_a_loop_stops_at_the_limit_of_its_cluster() {
+    let config = GatewayConfig { cluster_partitions_max: 4, ..GatewayConfig::default() };
+    let harness = Harness::with(config).await;
+    let mut client = harness.client().await;
+    assert_eq!(codes(&client.call(12, &ask(&["a", "b", "c", "d", "e", "f"])).await), [0, 0, 0, 0, 44, 44]);
+    assert_eq!(codes(&client.call(12, &ask(&["a", "g"])).await), [0, 44]);
+    let all = client.call(12, &MetadataRequest::default().with_topics(None)).await;
+    assert_eq!(all.topics.len(), 4);
 }

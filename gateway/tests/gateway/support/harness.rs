@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use headgate_gateway::{
-    CertificateSlot, Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec,
-    RandomBits, SystemRandom, WallClock, server_config,
+    Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec, RandomBits,
+    SystemRandom, WallClock,
 };
 use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
@@ -21,8 +21,7 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::sign::CertifiedKey;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, ServerConfig};
 
 use super::client::Client;
 use super::signer::Login;
@@ -256,15 +255,19 @@ async fn seed_user(
     users::create_key(&**store, &access_key).await.expect("the user exists");
 }
 
-fn certificates() -> (Arc<tokio_rustls::rustls::ServerConfig>, RootCertStore) {
+fn certificates() -> (Arc<ServerConfig>, RootCertStore) {
     let names = ["localhost", "127.0.0.1", "*.c1.kafka-serverless.us-east-1.headgate.test"].map(String::from);
     let made = rcgen::generate_simple_self_signed(names).expect("valid names");
     let certificate = CertificateDer::from(made.cert.der().to_vec());
     let key = PrivateKeyDer::try_from(made.signing_key.serialize_der()).expect("a PKCS#8 key");
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let certified =
-        CertifiedKey::from_der(vec![certificate.clone()], key, &provider).expect("they belong together");
+    let server = ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .expect("the provider has the default versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.clone()], key)
+        .expect("they belong together");
     let mut roots = RootCertStore::empty();
     roots.add(certificate).expect("a certificate");
-    (server_config(provider, CertificateSlot::new(certified)).expect("a configuration"), roots)
+    (Arc::new(server), roots)
 }

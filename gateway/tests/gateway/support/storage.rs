@@ -9,9 +9,9 @@ use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, Partiti
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined,
-    JoinedMember, Leave, LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress,
-    PartitionSize, ReadError, ReadOutcome, ReadRequest, ReadSuccess, Reservation, SentBytes, Storage, Sync,
-    Synced, Unavailable,
+    JoinedMember, Leave, LeaveOutcome, MemberDescription, MemberIdentity, OffsetAt, OffsetQuery,
+    PartitionAddress, PartitionSize, ReadError, ReadOutcome, ReadRequest, ReadSuccess, Reservation,
+    SentBytes, Storage, Sync, Synced, Unavailable,
 };
 use tokio::sync::{oneshot, watch};
 
@@ -393,7 +393,13 @@ impl Storage for FakeStorage {
             state: if known { GroupState::Empty } else { GroupState::Dead },
             protocol_type: "consumer".into(),
             protocol: "".into(),
-            members: Vec::new(),
+            members: vec![MemberDescription {
+                identity: MemberIdentity { member: "member-1".into(), instance: Some("instance".into()) },
+                client_id: "client".into(),
+                client_host: "127.0.0.1".into(),
+                metadata: Bytes::from_static(b"meta"),
+                assignment: Bytes::from_static(b"mine"),
+            }],
         })
     }
 
