@@ -8,8 +8,9 @@ use headgate_log::block_cache::{BlockCache, ReadPattern};
 use headgate_log::object::{FlushRun, ObjectError, ObjectName, SPARSE_INDEX_BYTES};
 use headgate_log::store::StoreError;
 use headgate_log::wal::{WalReadError, WalReader};
-use headgate_metadata::id::Offset;
-use headgate_storage_client::PartitionAddress;
+use headgate_metadata::id::{Offset, SlotEpoch};
+use headgate_storage_client::{BATCH_HEADER_BYTES, PartitionAddress};
+use tokio::sync::Semaphore;
 use tracing::error;
 
 use crate::batches::Batches;
@@ -20,6 +21,8 @@ use crate::spawn;
 
 /// What is read beyond a reader's budget from an object: a run is entered at its sparse index, which is this coarse.
 const SPARSE_SLACK_BYTES: u64 = SPARSE_INDEX_BYTES;
+/// Batches searched for a time at once: each may expand to 128 MiB. Higher: more memory. Lower: such lookups wait longer.
+const SEARCHES_MAX: usize = 4;
 
 /// Why bytes could not be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -41,11 +44,12 @@ pub(crate) struct Cold {
     wal: Arc<WalReader>,
     cache: BlockCache,
     metrics: Arc<Metrics>,
+    searches: Arc<Semaphore>,
 }
 
 impl Cold {
     pub(crate) fn new(wal: Arc<WalReader>, cache: BlockCache, metrics: Arc<Metrics>) -> Self {
-        Self { wal, cache, metrics }
+        Self { wal, cache, metrics, searches: Arc::new(Semaphore::new(SEARCHES_MAX)) }
     }
 
     /// Reads batches from WAL chunks, on a thread that may block.
@@ -77,17 +81,24 @@ impl Cold {
         budget: Budget,
     ) -> Result<Vec<StoredBatch>, ColdError> {
         let (object, entry) = self.find(partition, run, offset).await?;
-        let from = run.at + entry.position_of_offset(offset);
+        let (first, position) = entry.entry_of_offset(offset);
+        let from = run.at + position;
         let end = run.at + run.bytes;
         let mut wanted = budget.bytes + SPARSE_SLACK_BYTES;
         loop {
             let to = end.min(from.saturating_add(wanted));
             let slices = self.cache.read(&object, from..to, run.at..end, ReadPattern::Sequential).await;
             let mut batches = Batches::new(slices.map_err(|error| self.refused_object(&error))?);
-            let taken = take(&mut batches, offset, budget);
-            let starved = taken.is_empty() && budget.at_least_one && to < end;
-            if !starved {
+            let mut place = Place { next: first, epoch: entry.slot_epoch };
+            let Some(taken) = take(&mut batches, offset, budget, &mut place) else {
+                return Err(self.corrupt(&object, place.next));
+            };
+            if !taken.is_empty() || !budget.at_least_one {
                 return taken.into_iter().map(|batch| self.checked_stored(&object, batch)).collect();
+            }
+            if to == end {
+                // The run holds the offset, says its index, and still no batch of it is here.
+                return Err(self.corrupt(&object, place.next));
             }
             // The first wanted batch is larger than what was read: now its size, or at least its header, is known.
             let missing = batches.next_size().unwrap_or(0).saturating_sub(batches.left()) as u64;
@@ -104,7 +115,9 @@ impl Cold {
         from: Offset,
     ) -> Result<Option<RecordTime>, ColdError> {
         let (object, entry) = self.find(partition, run, run.first).await?;
-        let mut at = run.at + entry.position_of_timestamp(target);
+        let (first, position) = entry.entry_of_timestamp(target);
+        let mut place = Place { next: first, epoch: entry.slot_epoch };
+        let mut at = run.at + position;
         let end = run.at + run.bytes;
         let mut piece = SPARSE_SLACK_BYTES * 4;
         while at < end {
@@ -112,18 +125,48 @@ impl Cold {
             let slices = self.cache.read(&object, at..to, run.at..end, ReadPattern::Random).await;
             let mut batches = Batches::new(slices.map_err(|error| self.refused_object(&error))?);
             while let Some(batch) = batches.next_batch() {
+                if !place.admits(&batch) {
+                    return Err(self.corrupt(&object, place.next));
+                }
                 at += batch.bytes().len() as u64;
                 let batch = self.checked_stored(&object, batch)?;
-                if let Some(found) = search_batch(batch, target, from).await {
+                if let Some(found) = self.search_batch(batch, target, from).await {
                     return Ok(Some(found));
                 }
             }
-            if to == end {
-                break;
+            match batches.next_size() {
+                Some(size) if to < end => piece = piece.max(size as u64),
+                // A batch that does not end with its run, or a length that is none.
+                _ if to == end && at < end || batches.left() >= BATCH_HEADER_BYTES => {
+                    return Err(self.corrupt(&object, place.next));
+                }
+                _ => {}
             }
-            piece = batches.next_size().map_or(piece, |size| piece.max(size as u64));
         }
         Ok(None)
+    }
+
+    /// The first record of a batch, at or after `from`, whose timestamp is at least `target`. Decompression may take long, so
+    /// it runs where blocking is allowed, a few batches at a time. Records that do not decode are found by their batch:
+    /// starting there skips nothing.
+    pub(crate) async fn search_batch(
+        &self,
+        batch: StoredBatch,
+        target: i64,
+        from: Offset,
+    ) -> Option<RecordTime> {
+        if batch.max_timestamp() < target || batch.last_offset() < from {
+            return None;
+        }
+        let turn = Arc::clone(&self.searches).acquire_owned().await.ok()?;
+        let look = move || {
+            // Held to the end of the work, also when the caller has gone away.
+            let _turn = turn;
+            batch.first_at_least(target, from).unwrap_or_else(|_| {
+                Some(RecordTime { offset: batch.base_offset().max(from), timestamp: batch.max_timestamp() })
+            })
+        };
+        spawn::blocking(look).await.flatten()
     }
 
     async fn find(
@@ -143,9 +186,13 @@ impl Cold {
         if checksum_holds(batch.bytes(), &[]) {
             return Ok(batch);
         }
+        Err(self.corrupt(object, batch.base_offset()))
+    }
+
+    fn corrupt(&self, object: &ObjectName, offset: Offset) -> ColdError {
         self.metrics.observe_corruption();
-        error!(%object, offset = %batch.base_offset(), "corrupt batch in an object");
-        Err(ColdError::Corrupt)
+        error!(%object, %offset, "corrupt batch in an object");
+        ColdError::Corrupt
     }
 
     fn refused_object(&self, error: &ObjectError) -> ColdError {
@@ -163,11 +210,36 @@ impl Cold {
     }
 }
 
-/// The batches at or after `offset` that the budget admits; what was read before them is passed over.
-fn take(batches: &mut Batches, offset: Offset, budget: Budget) -> Vec<StoredBatch> {
+/// Where in a run its next batch stands: it must say the same in the bytes that its checksum does not cover.
+struct Place {
+    next: Offset,
+    epoch: SlotEpoch,
+}
+
+impl Place {
+    fn admits(&mut self, batch: &StoredBatch) -> bool {
+        let right = batch.stands_at(self.next, self.epoch);
+        if right {
+            self.next = batch.last_offset().plus(1);
+        }
+        right
+    }
+}
+
+/// The batches at or after `offset` that the budget admits; what was read before them is passed over. `None` = a batch does
+/// not stand where it says.
+fn take(
+    batches: &mut Batches,
+    offset: Offset,
+    budget: Budget,
+    place: &mut Place,
+) -> Option<Vec<StoredBatch>> {
     let mut taken = Vec::new();
     let mut bytes = 0;
     while let Some(batch) = batches.next_batch() {
+        if !place.admits(&batch) {
+            return None;
+        }
         if batch.last_offset() < offset {
             continue;
         }
@@ -178,22 +250,7 @@ fn take(batches: &mut Batches, offset: Offset, budget: Budget) -> Vec<StoredBatc
         bytes += size;
         taken.push(batch);
     }
-    taken
-}
-
-/// The first record of a batch, at or after `from`, whose timestamp is at least `target`. Decompression may take long, so
-/// it runs where blocking is allowed. Records that do not decode are found by their batch: starting there skips nothing.
-pub(crate) async fn search_batch(batch: StoredBatch, target: i64, from: Offset) -> Option<RecordTime> {
-    if batch.max_timestamp() < target || batch.last_offset() < from {
-        return None;
-    }
-    let look = move || match batch.first_at_least(target, from) {
-        Ok(found) => found,
-        Err(_) => {
-            Some(RecordTime { offset: batch.base_offset().max(from), timestamp: batch.max_timestamp() })
-        }
-    };
-    spawn::blocking(look).await.flatten()
+    Some(taken)
 }
 
 fn checked(mut bytes: Bytes, first: Offset) -> Result<StoredBatch, ColdError> {

@@ -7,7 +7,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use headgate_metadata::id::Offset;
+use headgate_metadata::id::{LeaderEpoch, Offset};
 use headgate_storage_client::BATCH_HEADER_BYTES;
 
 /// The most a batch may expand to while it is searched. Higher: one lookup may hold more memory. Lower: a legitimately
@@ -54,6 +54,12 @@ impl StoredBatch {
     }
     pub(crate) fn max_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.array(35))
+    }
+    /// Whether the bytes before its checksum, which that does not cover, are those of a batch at this place.
+    pub(crate) fn stands_at(&self, offset: Offset, epoch: LeaderEpoch) -> bool {
+        const MAGIC: u8 = 2;
+        let found = u32::from_be_bytes(self.array(12));
+        self.base_offset() == offset && found == epoch.get() && self.0[16] == MAGIC
     }
     fn base_timestamp(&self) -> i64 {
         i64::from_be_bytes(self.array(27))

@@ -260,9 +260,10 @@ impl Flusher {
         let (object, end) = self.commit_flush(stretch, &name).await?;
         let index = if object == name { Arc::new(index) } else { self.objects.cache.index(&object).await? };
         self.objects.cache.put_index(&object, Arc::clone(&index)).await;
-        self.objects.copy_states(&object, &index).await?;
+        // At once: were a later step to fail first, the chain could go on without this flusher knowing of it.
         self.switch_places(progress, &object, &index);
         progress.passed(Stretch { end, ..stretch });
+        self.objects.copy_states(&object, &index).await?;
         self.metrics.observe_flush_committed(end.get() - stretch.start.get());
         info!(wal = %stretch.wal, start = %stretch.start, %end, %object, "flushed");
         self.trim_chunks(stretch.wal).await

@@ -6,7 +6,7 @@
 use headgate_metadata::id::LeaderEpoch;
 use headgate_storage_client::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError};
 
-use crate::cold::{ColdError, search_batch};
+use crate::cold::ColdError;
 use crate::decode::RecordTime;
 use crate::partition::Partition;
 use crate::read::{LOOKUPS_MAX, Reader, read_error};
@@ -76,7 +76,7 @@ impl Reader {
         }
         for entry in batches {
             for batch in self.cold().read_wal(vec![entry]).await? {
-                if let Some(found) = search_batch(batch, target, from).await {
+                if let Some(found) = self.cold().search_batch(batch, target, from).await {
                     return Ok(Some(found));
                 }
             }

@@ -56,7 +56,7 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
         before.wals.values().filter(|view| view.record.wal.node == config.node && view.record.wal != wal)
     {
         if !matches!(view.record.state, WalState::Sealed { .. }) {
-            seal(store, &parts.disk, &config.wal_dir, view).await?;
+            seal(store, &parts.disk, &config.wal_dir, view, config.wal_sync).await?;
         }
     }
     let sealed = CellView::read(store).await?;

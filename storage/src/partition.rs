@@ -43,6 +43,8 @@ pub(crate) struct Run {
     pub(crate) at: u64,
     /// How many bytes they take.
     pub(crate) bytes: u64,
+    /// How many of them count as stored: those of batches that were trimmed before the run was made do not.
+    pub(crate) counted: u64,
     /// The offset of its first record.
     pub(crate) first: Offset,
     /// The offset after its last record.
@@ -60,6 +62,7 @@ impl Run {
             object: run.object.as_str().into(),
             at: run.object_range.start,
             bytes: run.bytes(),
+            counted: run.bytes(),
             first: run.base_offset,
             next: run.next_offset,
             max_timestamp: run.max_timestamp,
@@ -73,6 +76,7 @@ impl Run {
             object: Arc::clone(object),
             at: run.object_range.start,
             bytes: run.object_range.end - run.object_range.start,
+            counted: run.object_range.end - run.object_range.start,
             first: run.base_offset,
             next: run.next_offset,
             max_timestamp: run.max_timestamp,
@@ -221,6 +225,18 @@ impl PartitionLog {
         self.runs = runs;
         (self.log_start, self.end, self.high_watermark, self.flushed) = (log_start, end, end, end);
         self.counters = counters;
+        self.count_first_run();
+    }
+
+    /// The first run may have lost batches to retention before it was made; what the counters hold beyond the other runs is
+    /// what is left of it.
+    fn count_first_run(&mut self) {
+        let log_start = self.log_start;
+        let Some((first, others)) = self.runs.split_first_mut() else { return };
+        if first.first < log_start {
+            let others: u64 = others.iter().map(|run| run.bytes).sum();
+            first.counted = self.counters.stored.current.get().saturating_sub(others).min(first.bytes);
+        }
     }
 
     /// Judges a batch against appended state; changes nothing.
@@ -274,11 +290,16 @@ impl PartitionLog {
     }
 
     /// A flush object counts from now on: its run takes over from the batches it covers.
-    pub(crate) fn flushed(&mut self, run: Run) {
+    pub(crate) fn flushed(&mut self, mut run: Run) {
         if run.next <= self.flushed || run.first < self.flushed {
             return;
         }
         self.flushed = run.next;
+        if run.first < self.log_start {
+            let held = self.batches.iter().filter(|batch| batch.first >= self.log_start);
+            let left = held.take_while(|batch| batch.next() <= run.next);
+            run.counted = left.map(|batch| u64::from(batch.bytes)).sum();
+        }
         if run.next > self.log_start {
             self.runs.push(run);
         }

@@ -83,7 +83,9 @@ impl Recovery {
         let state = manifest.state(base);
         for (key, partition) in manifest.partitions {
             if partition.removed {
-                slot.state().ended(key, partition.counters, manifest.slot_time);
+                // Its stored bytes ended then and there, whatever the slot did later.
+                let ended = partition.counters.stored.since;
+                slot.state().ended(key, partition.counters, ended);
                 continue;
             }
             let older = lists.remove(&key).unwrap_or_default();
@@ -153,10 +155,12 @@ impl Recovery {
 
     fn replay_batch(&self, wal: WalId, header: &RecordHeader, meta: &BatchMeta) -> Result<(), StartError> {
         let address = PartitionAddress { key: meta.partition, slot: header.stamp.slot };
-        let partition = self.slots.partition(address);
-        if partition.topic.removed() {
+        // What the slot's own log removed. A removal it does not know yet takes this batch's bytes into account when it comes.
+        let forgot = self.slots.slot(address.slot).is_none_or(|slot| slot.state().forgot(&address.key));
+        if forgot {
             return Ok(());
         }
+        let partition = self.slots.partition(address);
         let mut log = partition.log();
         if meta.base_offset != log.end() {
             return Err(StartError::OffsetGap {
@@ -217,6 +221,9 @@ impl Recovery {
             }
             (SENT_BYTES, Some(value)) => {
                 let sent = SentBytes::decode(cluster, key, value).ok()?;
+                if slot.state().forgot(&sent.partition) {
+                    return Some(());
+                }
                 let partition = self.slots.partition(PartitionAddress { key: sent.partition, slot: slot_id });
                 let mut log = partition.log();
                 log.sent.insert(sent.gateway, (sent.reported, time));

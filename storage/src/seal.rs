@@ -15,6 +15,7 @@ use headgate_metadata::store::{Compare, MetadataStore, Outcome, Transaction, Wri
 use tracing::{info, warn};
 
 use crate::chain::WalView;
+use crate::config::WalSync;
 use crate::spawn;
 use crate::start_error::StartError;
 
@@ -24,6 +25,7 @@ pub(crate) async fn seal(
     disk: &Arc<dyn Disk>,
     root: &Path,
     view: &WalView,
+    sync: WalSync,
 ) -> Result<WalPosition, StartError> {
     let wal = view.record.wal;
     let mut modified = view.modified;
@@ -32,7 +34,14 @@ pub(crate) async fn seal(
         modified = swap(store, &sealing, modified).await?;
     }
     let (disk, root) = (Arc::clone(disk), root.to_owned());
-    let end = spawn::blocking(move || find_end(&disk, &root, wal)).await.ok_or(StartError::Interrupted)??;
+    let found =
+        spawn::blocking(move || find_end(&disk, &root, wal)).await.ok_or(StartError::Interrupted)??;
+    let Found { mut end, has_chunks } = found;
+    if end < view.flushed && has_chunks && sync == WalSync::Os {
+        // A power cut may take what was never synced, also what is flushed by then: that part lies in objects.
+        warn!(%wal, %end, flushed = %view.flushed, "the WAL ends below what is flushed");
+        end = view.flushed;
+    }
     if end < view.flushed {
         return Err(StartError::WalShort { wal, found: end, expected: view.flushed });
     }
@@ -42,15 +51,22 @@ pub(crate) async fn seal(
     Ok(end)
 }
 
+/// What the disk holds of a WAL.
+struct Found {
+    end: WalPosition,
+    /// The last chunk of a WAL that is not sealed is never removed, so none at all means that files are missing.
+    has_chunks: bool,
+}
+
 /// Reads the valid groups and makes them durable; what was read must be what the disk holds before the end is recorded.
-fn find_end(disk: &Arc<dyn Disk>, root: &Path, wal: WalId) -> Result<WalPosition, StartError> {
+fn find_end(disk: &Arc<dyn Disk>, root: &Path, wal: WalId) -> Result<Found, StartError> {
     if let Some(reason) = is_poisoned(&**disk, root, wal)? {
         warn!(%wal, reason, "a sync of this WAL failed, rewriting its chunks");
         rewrite_poisoned(&**disk, root, wal)?;
     }
     let scan = WalScan::open(Arc::clone(disk), root, wal, None)?;
     scan.sync()?;
-    Ok(scan.end())
+    Ok(Found { end: scan.end(), has_chunks: !scan.chunks().is_empty() })
 }
 
 async fn swap(

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use headgate_log::wal::{GroupBuilder, WalWriteError, WalWriter, WrittenGroup};
+use headgate_log::wal::{GROUP_HEADER_BYTES, GroupBuilder, WalWriteError, WalWriter, WrittenGroup};
 use headgate_metadata::id::{ClusterId, SlotId, TimestampMs, WalId, WalPosition};
 use tokio::sync::Notify;
 use tracing::{error, warn};
@@ -269,14 +269,13 @@ impl Worker {
             warn!(now = now.get(), "wall clock stepped ahead, slot time follows at twice real speed");
         }
         let began = self.clock.monotonic();
-        let Some(writer) = self.writer.as_mut() else { return Ok(()) };
-        let bytes_max = group.iter().map(Operation::bytes).sum::<u64>() + GROUP_OVERHEAD_BYTES;
-        if !self.disk_room.admits(writer, bytes_max) {
+        if !self.finds_room(group, now)? {
             // Nothing of the group is ordered yet, so it is refused whole, and the node goes on when there is room again.
             warn!(operations = group.len(), "disk full, operations refused");
             group.drain(..).for_each(Operation::refuse);
             return Ok(());
         }
+        let Some(writer) = self.writer.as_mut() else { return Ok(()) };
         let mut builder = writer.begin_group(now);
         let pending = self.order(group, &mut builder, now);
         let (bytes, records) = (builder.bytes(), builder.record_count());
@@ -298,6 +297,25 @@ impl Worker {
         }
         self.release();
         Ok(())
+    }
+
+    /// Whether the group finds room on the disk; asked, and the next chunk allocated, before anything is ordered.
+    fn finds_room(&mut self, group: &[Operation], now: TimestampMs) -> Result<bool, WalWriteError> {
+        let Some(writer) = self.writer.as_mut() else { return Ok(true) };
+        let bytes: u64 = group.iter().map(Operation::bytes).sum();
+        if !self.disk_room.admits(writer, bytes + GROUP_OVERHEAD_BYTES) {
+            return Ok(false);
+        }
+        let chunk = writer.chunk_start();
+        let prepared = writer.prepare(GROUP_HEADER_BYTES as u64 + bytes, now);
+        if chunk.is_some() && writer.chunk_start() != chunk {
+            self.shared.chunk_full.notify_one();
+        }
+        match prepared {
+            Ok(()) => Ok(true),
+            Err(WalWriteError::Full(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     fn write(&mut self, builder: GroupBuilder) -> Result<WrittenGroup, WalWriteError> {

@@ -93,8 +93,9 @@ impl SlotState {
         range.map(|((_, hour), counters)| (*hour, *counters))
     }
 
-    /// A topic or cluster is removed in this slot.
+    /// A topic or cluster is removed in this slot. Its partitions get no more marks: what they counted stands at their end.
     pub(crate) fn removed(&mut self, tombstone: Tombstone) {
+        self.unmarked.retain(|partition| !tombstone.covers(&partition.address.key));
         self.removed.insert(tombstone);
     }
 
@@ -113,6 +114,12 @@ impl SlotState {
     /// Whether the slot's log remembers the removal.
     pub(crate) fn remembers(&self, tombstone: &Tombstone) -> bool {
         self.removed.contains(tombstone)
+    }
+
+    /// Whether the slot's log remembers that the partition was removed.
+    pub(crate) fn forgot(&self, partition: &PartitionKey) -> bool {
+        let PartitionKey { cluster, topic, .. } = *partition;
+        [None, Some(topic)].into_iter().any(|topic| self.removed.contains(&Tombstone { cluster, topic }))
     }
 
     /// A cluster with a mark that is due at `now`.

@@ -42,7 +42,7 @@ pub struct StateRecord {
 
 /// Becomes true when everything it stands for is committed.
 #[derive(Debug, Clone)]
-pub struct Durable(Option<watch::Receiver<Progress>>);
+pub struct Durable(Vec<watch::Receiver<Progress>>);
 
 /// How a submitted record fared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,20 +58,37 @@ pub enum Progress {
 impl Durable {
     /// Nothing to wait for.
     pub fn already() -> Self {
-        Self(None)
+        Self(Vec::new())
     }
     /// A pending record and the sender that settles it.
     pub fn pending() -> (watch::Sender<Progress>, Self) {
         let (sender, receiver) = watch::channel(Progress::Pending);
-        (sender, Self(Some(receiver)))
+        (sender, Self(vec![receiver]))
+    }
+    /// Stands for earlier records as well, as far as they are not known to be committed: a later one may last although an
+    /// earlier one was refused.
+    #[must_use]
+    pub fn and(mut self, earlier: &Self) -> Self {
+        let open = earlier.0.iter().filter(|receiver| *receiver.borrow() != Progress::Committed);
+        self.0.extend(open.cloned());
+        self
+    }
+    /// Whether something of it may not last.
+    pub fn is_lost(&self) -> bool {
+        self.0.iter().any(|receiver| {
+            let progress = *receiver.borrow();
+            progress == Progress::Lost || progress == Progress::Pending && receiver.has_changed().is_err()
+        })
     }
     /// Waits; `false` = it may not last. Cancel safe.
     pub async fn wait(mut self) -> bool {
-        let Some(receiver) = &mut self.0 else { return true };
-        match receiver.wait_for(|progress| *progress != Progress::Pending).await {
-            Ok(progress) => *progress == Progress::Committed,
-            Err(_) => false,
+        for receiver in &mut self.0 {
+            match receiver.wait_for(|progress| *progress != Progress::Pending).await {
+                Ok(progress) if *progress == Progress::Committed => {}
+                Ok(_) | Err(_) => return false,
+            }
         }
+        true
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use headgate_metadata::id::{ClusterId, Revision, SlotId, TopicId};
+use headgate_metadata::id::{ClusterId, PartitionKey, Revision, SlotId, TopicId};
 use headgate_metadata::keys;
 use headgate_metadata::record::{Record, RemovedRecord, TopicRecord};
 use headgate_metadata::store::{Changes, MetadataError, MetadataStore, Select, SharedStore};
@@ -80,6 +80,13 @@ pub(crate) struct Tombstone {
     pub(crate) cluster: ClusterId,
     /// `None` = the whole cluster.
     pub(crate) topic: Option<TopicId>,
+}
+
+impl Tombstone {
+    /// Whether it takes the partition with it.
+    pub(crate) fn covers(&self, partition: &PartitionKey) -> bool {
+        partition.cluster == self.cluster && self.topic.is_none_or(|topic| topic == partition.topic)
+    }
 }
 
 /// All topics the node has heard of.

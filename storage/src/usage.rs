@@ -48,6 +48,10 @@ pub(crate) fn snapshot(slots: &Slots, clock: &dyn Clock, cluster: ClusterId) -> 
         // Held while the counters are read, as the sequencer holds it while it changes them: a mark and the counters after
         // it are seen together.
         let state = slot.state();
+        if state.forgot(&partition.address.key) {
+            // Removed since the list was made: it stands among the ended ones.
+            continue;
+        }
         let marks = state.marks_of(partition.address.key).collect();
         let counters = partition.log().counters;
         partitions.push(PartitionUsage {

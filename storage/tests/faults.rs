@@ -203,3 +203,92 @@ async fn a_clean_stop_answers_what_was_queued_and_refuses_what_comes_later() {
     assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 10);
     node.shutdown().await;
 }
+
+#[tokio::test]
+async fn without_syncs_a_power_cut_below_what_is_flushed_loses_nothing_flushed_and_the_node_starts() {
+    let mut cell = Cell::new().await;
+    cell.config.wal_sync = headgate_storage::config::WalSync::Os;
+    let node = filled(&cell).await;
+    node.flush_now().await.expect("the flush succeeds");
+    node.halt().await;
+    cell.disk.crash(3);
+    let node = cell.start().await;
+    assert_eq!(read_all(&node, partition(1, 0), 0).await.len(), 10);
+    assert_eq!(append_value(&node, partition(1, 0), "next").await, 10);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_disk_without_room_for_the_next_chunk_refuses_and_takes_appends_again_when_there_is_room() {
+    let cell = Cell::new().await;
+    let node = filled(&cell).await;
+    cell.disk.set_capacity(Some(0));
+    let large = "x".repeat(30_000);
+    let mut taken = 10;
+    let refused = loop {
+        match try_append(&node, partition(1, 0), &Batch::of(&[&large])).await {
+            Ok(_) => taken += 1,
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(refused, AppendError::Refused);
+    assert!(!cell.stopped.load(Ordering::SeqCst), "a full disk stops nobody");
+    assert_eq!(read_all(&node, partition(1, 0), 0).await.len() as u64, taken);
+    cell.disk.set_capacity(None);
+    assert_eq!(append_value(&node, partition(1, 0), &large).await, taken);
+    node.halt().await;
+    let node = cell.start().await;
+    assert_eq!(read_all(&node, partition(1, 0), 0).await.len() as u64, taken + 1);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_wrong_byte_before_the_checksum_of_a_batch_in_an_object_is_never_served() {
+    use headgate_storage_client::OffsetQuery;
+    // Base offset, length (made nonsense, and made too long), leader epoch, magic.
+    for byte in [7, 8, 11, 15, 16] {
+        let mut cell = Cell::new().await;
+        cell.config.tail_bytes_max = 0;
+        let node = filled(&cell).await;
+        node.flush_now().await.expect("the flush succeeds");
+        let paths = cell.objects.paths().await;
+        let path = paths.iter().find(|path| path.starts_with("flush/")).expect("there is a flush object");
+        let name = headgate_log::object::ObjectName::parse(path).expect("a plain name");
+        assert!(cell.objects.flip_bit(&name, byte, 6).await);
+        assert_eq!(try_read(&node, partition(1, 0), 0).await.err(), Some(ReadError::Corrupt), "byte {byte}");
+        let at = OffsetQuery::AtLeast(support::START_MS as i64);
+        let found = node.offsets_at(&caller(cluster(1)), partition(1, 0), at).await;
+        assert_eq!(found.err(), Some(ReadError::Corrupt), "byte {byte}");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn a_length_that_rotted_to_nothing_ends_a_search_by_time() {
+    use headgate_storage_client::OffsetQuery;
+    let mut cell = Cell::new().await;
+    cell.config.tail_bytes_max = 0;
+    cell.config.chunk_bytes = 1 << 20;
+    let node = cell.start().await;
+    for _ in 0..12 {
+        append_value(&node, partition(1, 0), &"x".repeat(30_000)).await;
+    }
+    node.flush_now().await.expect("the flush succeeds");
+    let paths = cell.objects.paths().await;
+    let path = paths.iter().find(|path| path.starts_with("flush/")).expect("there is a flush object");
+    let name = headgate_log::object::ObjectName::parse(path).expect("a plain name");
+    // The first batch's length field: 30 060 or so becomes less than a header.
+    let bits = Batch::of(&[&"x".repeat(30_000)]).bytes()[8..12].to_vec();
+    for (index, byte) in bits.iter().enumerate() {
+        for bit in (0..8).filter(|bit| byte >> bit & 1 == 1) {
+            assert!(cell.objects.flip_bit(&name, 8 + index, bit).await);
+        }
+    }
+    let at = OffsetQuery::AtLeast(support::START_MS as i64);
+    assert_eq!(
+        node.offsets_at(&caller(cluster(1)), partition(1, 0), at).await.err(),
+        Some(ReadError::Corrupt)
+    );
+    assert_eq!(try_read(&node, partition(1, 0), 0).await.err(), Some(ReadError::Corrupt));
+    node.shutdown().await;
+}

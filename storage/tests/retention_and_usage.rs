@@ -276,3 +276,113 @@ async fn section_13_a_lost_late_or_repeated_report_of_sent_bytes_changes_nothing
     assert_eq!(report(&node, 1, 260).await, 320);
     node.shutdown().await;
 }
+
+async fn remove_topic(cell: &Cell) -> headgate_metadata::id::Revision {
+    let tombstone = RemovedRecord { at: TimestampMs::new(START_MS), slots: vec![partition(1, 0).slot] };
+    let key = keys::removed_topic(cluster(1), partition(1, 0).key.topic);
+    put(&cell.store, key, tombstone.encode()).await
+}
+
+#[tokio::test]
+async fn what_was_appended_before_a_removal_is_billed_even_if_the_node_ended_before_recording_it() {
+    let cell = Cell::new().await;
+    let node = cell.start().await;
+    let batch = Batch::of(&["x"]);
+    append(&node, partition(1, 0), &batch).await;
+    node.halt().await;
+    remove_topic(&cell).await;
+    let node = cell.start().await;
+    node.keep_house_now().await;
+    assert_eq!(usage(&node).counters.bytes_in.get(), batch.bytes().len() as u64);
+    assert_eq!(usage(&node).counters.stored.current, ByteCount::new(0));
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn a_removed_partition_stays_ended_over_hours_flushes_and_restarts() {
+    let cell = Cell::new().await;
+    let node = cell.start().await;
+    append_value(&node, partition(1, 0), "x").await;
+    append_value(&node, partition(2, 0), "stays").await;
+    let sent = [SentBytes { partition: partition(1, 0), total: ByteCount::new(100) }];
+    node.report_sent(Incarnation::new(1), &sent).await.expect("owned");
+    cell.clock.advance(Duration::from_mins(10));
+    let mut caller = caller(cluster(1));
+    caller.revision_seen = remove_topic(&cell).await;
+    assert!(node.offsets_at(&caller, partition(1, 0), OffsetQuery::Earliest).await.is_err());
+    node.keep_house_now().await;
+    let ended = usage(&node);
+    assert_eq!(ended.counters.stored.current, ByteCount::new(0));
+    let check = |node: &Node| {
+        let of = node.usage_snapshot(cluster(1)).partitions;
+        assert_eq!(of.len(), 1, "once, not as alive too: {of:?}");
+        assert_eq!((of[0].counters, &of[0].marks), (ended.counters, &ended.marks));
+    };
+    for _ in 0..3 {
+        cell.clock.advance(Duration::from_millis(HOUR));
+        append_value(&node, partition(2, 0), "later").await;
+        node.keep_house_now().await;
+    }
+    check(&node);
+    node.halt().await;
+    let node = cell.start().await;
+    check(&node);
+    node.flush_now().await.expect("the flush succeeds");
+    node.write_manifests_now().await.expect("the manifests are written");
+    node.halt().await;
+    let node = cell.start().await;
+    check(&node);
+    cell.clock.advance(Duration::from_millis(HOUR));
+    node.keep_house_now().await;
+    check(&node);
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn batches_trimmed_before_their_flush_are_taken_off_the_stored_bytes_once() {
+    for restart in [false, true] {
+        let cell = Cell::new().await;
+        cell.put_topic(partition(1, 0), &[("retention.ms", "10000")]).await;
+        let node = cell.start().await;
+        for age in [0, 30_000] {
+            append(&node, partition(1, 0), &Batch::of(&["x"]).at(START_MS as i64 + age)).await;
+        }
+        cell.clock.advance(Duration::from_secs(12));
+        node.keep_house_now().await;
+        assert_eq!(log_start(&node).await, 1, "the first batch went before its flush");
+        node.flush_now().await.expect("the flush succeeds");
+        append(&node, partition(1, 0), &Batch::of(&["x"]).at(START_MS as i64 + 90_000)).await;
+        node.flush_now().await.expect("the flush succeeds");
+        let node = if restart {
+            node.write_manifests_now().await.expect("the manifests are written");
+            node.halt().await;
+            cell.start().await
+        } else {
+            node
+        };
+        cell.clock.advance(Duration::from_secs(40));
+        node.keep_house_now().await;
+        assert_eq!(log_start(&node).await, 2);
+        let size = Batch::of(&["x"]).bytes().len() as u64;
+        assert_eq!(usage(&node).counters.stored.current, ByteCount::new(size), "restart {restart}");
+        node.shutdown().await;
+    }
+}
+
+#[tokio::test]
+async fn the_greatest_timestamp_is_looked_for_above_the_log_start_only() {
+    let cell = Cell::new().await;
+    cell.put_topic(partition(1, 0), &[("retention.bytes", "100"), ("retention.ms", "-1")]).await;
+    let node = cell.start().await;
+    append(&node, partition(1, 0), &Batch::of(&[&"x".repeat(430)]).at(START_MS as i64 + 5_000)).await;
+    append(&node, partition(1, 0), &Batch::of(&[&"x".repeat(430)])).await;
+    node.keep_house_now().await;
+    assert_eq!(log_start(&node).await, 1);
+    let found = node.offsets_at(&caller(cluster(1)), partition(1, 0), OffsetQuery::MaxTimestamp).await;
+    let found = found.expect("owned");
+    assert_eq!(
+        (found.offset.map(headgate_metadata::id::Offset::get), found.timestamp),
+        (Some(1), START_MS as i64)
+    );
+    node.shutdown().await;
+}

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use super::machine::{Group, Phase};
 use super::member::{Gated, Member, Reply};
 use super::offsets::OFFSET_METADATA_BYTES_MAX;
+use super::records::too_long;
 
 /// A new member id, drawn by the coordinator: `<client id>-<uuid>`, as Kafka makes them.
 pub(super) type NewMemberId = Arc<str>;
@@ -55,7 +56,10 @@ impl Group {
         if let Err(error) = self.check_protocols(&join) {
             return Admission::Answer(Err(error));
         }
-        let known = self.members.contains_key(&join.identity.member);
+        // Whoever has a place already, as a member or by an id given out, does not need another.
+        let known = self.members.contains_key(&join.identity.member)
+            || self.pending.contains_key(&join.identity.member)
+            || join.identity.instance.as_ref().is_some_and(|instance| self.instances.contains_key(instance));
         if !known && self.members.len() + self.pending.len() >= members_max {
             return Admission::Answer(Err(GroupError::LimitReached));
         }
@@ -74,7 +78,11 @@ impl Group {
     }
 
     fn check_protocols(&self, join: &Join) -> Result<(), GroupError> {
-        if join.protocols.is_empty() || join.protocol_type.is_empty() {
+        let names = join.protocols.iter().map(|(name, _)| name).chain([&join.protocol_type]);
+        if join.protocols.is_empty()
+            || join.protocol_type.is_empty()
+            || names.clone().any(|name| too_long(name))
+        {
             return Err(GroupError::InconsistentProtocol);
         }
         if self.members.is_empty() {

@@ -17,7 +17,7 @@ use super::deadlines::Deadlines;
 use super::machine::{Change, Group, Phase};
 use super::member::Gated;
 use super::records::{self, MalformedRecord};
-use crate::state_log::{SharedStateLog, StateKind, StateRecord};
+use crate::state_log::{Durable, SharedStateLog, StateKind, StateRecord};
 
 /// The tenant and the group's id; the tenant comes first.
 pub(super) type GroupKey = (ClusterId, Arc<str>);
@@ -156,7 +156,7 @@ impl Coordinator {
         if !session.contains(&join.session_timeout) {
             return Err(GroupError::InvalidSessionTimeout);
         }
-        if address.group.is_empty() {
+        if !is_valid_id(&address.group) || join.identity.instance.as_deref().is_some_and(records::too_long) {
             return Err(GroupError::InvalidId);
         }
         let prefix = join.identity.instance.as_ref().unwrap_or(&caller.client_id);
@@ -214,7 +214,7 @@ impl Coordinator {
 
     /// See [`headgate_storage_client::Storage::commit_offsets`].
     pub async fn commit(&self, address: &GroupAddress, commit: CommitOffsets) -> Result<(), GroupError> {
-        if address.group.is_empty() {
+        if !is_valid_id(&address.group) {
             return Err(GroupError::InvalidId);
         }
         let may_create = commit.generation < 0;
@@ -228,7 +228,7 @@ impl Coordinator {
                 logged.push(offset_record(address, offset));
             }
             if !logged.is_empty() {
-                group.last_change = self.log.submit_state(address.slot, logged);
+                group.last_change = self.log.submit_state(address.slot, logged).and(&group.last_change);
             }
             Gated { value: Ok(()), after: group.last_change.clone() }
         })?;
@@ -348,6 +348,9 @@ impl Coordinator {
                 // Removed between the look-up and the lock: look again. The remover takes it out of the map under the lock.
                 continue;
             }
+            if group.last_change.is_lost() {
+                self.log_again(&key, &entry, &mut group);
+            }
             let result = act(&mut group, Instant::now());
             self.settle(&key, &entry, &mut group);
             return Ok(Some(result));
@@ -359,7 +362,7 @@ impl Coordinator {
         for change in std::mem::take(&mut group.changes) {
             let Change::Generation(stored) = change;
             let record = generation_record(key.0, &key.1, Some(records::encode_group(&stored)));
-            group.last_change = self.log.submit_state(entry.slot, vec![record]);
+            group.last_change = self.log.submit_state(entry.slot, vec![record]).and(&group.last_change);
         }
         group.answer_syncs();
         if group.is_vacant() {
@@ -369,6 +372,18 @@ impl Coordinator {
         } else {
             self.schedule(key, group);
         }
+    }
+
+    /// A change was refused, by a full disk perhaps, and stands in memory only: everything is logged again, so that no answer
+    /// ever shows what a restart would forget. A rebalance under way logs its own generation when it is complete.
+    fn log_again(&self, key: &GroupKey, entry: &Entry, group: &mut Group) {
+        let mut logged = group.offsets.records(key.0, &key.1);
+        if matches!(group.phase, Phase::Stable | Phase::Empty) && group.generation > 0 {
+            let stored = records::encode_group(&group.snapshot());
+            logged.push(generation_record(key.0, &key.1, Some(stored)));
+        }
+        group.last_change =
+            if logged.is_empty() { Durable::already() } else { self.log.submit_state(entry.slot, logged) };
     }
 
     /// One entry in the queue per group: a deadline that moved later is found when the earlier one is due.
@@ -401,6 +416,10 @@ impl Coordinator {
             *count = count.saturating_sub(1);
         }
     }
+}
+
+fn is_valid_id(group: &str) -> bool {
+    !group.is_empty() && !records::too_long(group)
 }
 
 /// A panic while the lock was held poisons it; the group's fields are each consistent, and refusing all its members for

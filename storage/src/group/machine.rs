@@ -111,7 +111,7 @@ impl Group {
         self.protocol = stored.protocol;
     }
 
-    fn snapshot(&self) -> StoredGroup {
+    pub(super) fn snapshot(&self) -> StoredGroup {
         let members = self.members.values().map(|member| StoredMember {
             id: Arc::clone(&member.id),
             instance: member.instance.clone(),

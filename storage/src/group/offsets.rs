@@ -3,8 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use headgate_metadata::id::{LeaderEpoch, Offset, PartitionId, TopicId};
+use headgate_metadata::id::{ClusterId, LeaderEpoch, Offset, PartitionId, TopicId};
 use headgate_storage_client::{CommittedOffset, OffsetToCommit};
+
+use super::records;
+use crate::state_log::{StateKind, StateRecord};
 
 /// Kafka's `offset.metadata.max.bytes`: a longer text is refused, so that a group's state stays small.
 pub(super) const OFFSET_METADATA_BYTES_MAX: usize = 4096;
@@ -42,6 +45,17 @@ impl Offsets {
 
     pub(super) fn partitions(&self) -> impl Iterator<Item = (TopicId, PartitionId)> + '_ {
         self.0.keys().copied()
+    }
+
+    /// All of them as they stand in the log of `group`.
+    pub(super) fn records(&self, cluster: ClusterId, group: &str) -> Vec<StateRecord> {
+        let record = |((topic, partition), committed): (&(TopicId, PartitionId), &Committed)| StateRecord {
+            cluster,
+            kind: StateKind::GroupOffset,
+            key: records::offset_key(group, *topic, *partition),
+            value: Some(records::encode_offset(committed)),
+        };
+        self.0.iter().map(record).collect()
     }
 
     /// The offsets asked for; partitions without one are absent. `None` = all.

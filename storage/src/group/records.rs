@@ -144,7 +144,13 @@ fn check_format(value: &mut Bytes) -> Result<(), MalformedRecord> {
     if format == FORMAT { Ok(()) } else { Err(MalformedRecord("unknown format number")) }
 }
 
-/// Texts come from the wire with INT16 lengths, so they always fit.
+/// Whether a text is longer than Kafka's INT16 lengths allow. Compact forms (KIP-482) can carry more, and a record must hold
+/// it whole: one that does not decode keeps the slot from opening.
+pub(super) fn too_long(text: &str) -> bool {
+    text.len() > i16::MAX as usize
+}
+
+/// No text is [`too_long`]; a member id, a client id and a few more bytes, still fits.
 fn put_text(to: &mut BytesMut, text: &str) {
     to.put_u16_le(text.len() as u16);
     to.put_slice(text.as_bytes());

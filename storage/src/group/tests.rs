@@ -445,3 +445,80 @@ async fn a_group_beyond_the_clusters_limit_is_refused() {
     coordinator.delete(&address("a")).await.expect("deleted");
     coordinator.commit(&address("b"), commit()).await.expect("room again");
 }
+
+#[tokio::test(start_paused = true)]
+async fn whoever_was_given_a_place_in_a_full_group_may_take_it() {
+    let limits = GroupLimits { members_max: 1, ..GroupLimits::default() };
+    let coordinator = Coordinator::new(Arc::new(Log::default()), limits);
+    let address = GroupAddress { cluster: cluster(), group: "g".into(), slot: SlotId::new(1) };
+    let asked = Join { member_id_required: true, ..a_join() };
+    let Err(GroupError::MemberIdRequired { member: id }) = coordinator.join(&caller(), &address, asked).await
+    else {
+        panic!("an id is given out first");
+    };
+    let second = coordinator.join(&caller(), &address, a_join()).await;
+    assert_eq!(second.err(), Some(GroupError::LimitReached));
+    let running = tokio::spawn(async move {
+        let caller = caller();
+        let join = coordinator.join(&caller, &address, Join { identity: member(&id), ..a_join() });
+        tokio::select! { joined = join => joined, () = coordinator.run() => unreachable!("runs for ever") }
+    });
+    assert_eq!(done(running).await.map(|joined| joined.generation), Ok(1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_that_no_record_can_hold_is_refused() {
+    let world = World::new();
+    let long: Arc<str> = "x".repeat(70_000).into();
+    let address = GroupAddress { group: Arc::clone(&long), ..world.address.clone() };
+    let commit = CommitOffsets { identity: nobody(), generation: -1, offsets: vec![offset_to_commit(1)] };
+    assert_eq!(world.coordinator.commit(&address, commit).await, Err(GroupError::InvalidId));
+    let joined = world.coordinator.join(&caller(), &address, a_join()).await;
+    assert_eq!(joined.err(), Some(GroupError::InvalidId));
+    let joined = done(world.join(a_static(&long))).await;
+    assert_eq!(joined.err(), Some(GroupError::InvalidId));
+    let protocols = vec![(Arc::clone(&long), Bytes::new())];
+    let joined = done(world.join_with(Join { protocols, ..a_join() })).await;
+    assert_eq!(joined.err(), Some(GroupError::InconsistentProtocol));
+    assert!(world.log.records().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_offset_that_was_not_logged_is_logged_again_before_anybody_sees_it() {
+    let world = World::new();
+    world.commit(nobody(), -1, 5).await.expect("committed");
+    world.log.hold();
+    let (coordinator, address) = (Arc::clone(&world.coordinator), world.address.clone());
+    let refused = tokio::spawn(async move {
+        let commit = CommitOffsets { identity: nobody(), generation: -1, offsets: vec![offset_to_commit(7)] };
+        coordinator.commit(&address, commit).await
+    });
+    tokio::task::yield_now().await;
+    world.log.settle(Progress::Lost);
+    assert_eq!(done(refused).await, Err(GroupError::Unconfirmed));
+    let before = world.log.records().len();
+    let other = OffsetToCommit { partition: PartitionId::new(1), ..offset_to_commit(1) };
+    let commit = CommitOffsets { identity: nobody(), generation: -1, offsets: vec![other] };
+    world.coordinator.commit(&world.address, commit).await.expect("there is room again");
+    assert_eq!(world.committed().await, [7, 1]);
+    let logged = world.log.records().split_off(before);
+    let restored = Coordinator::new(Arc::new(Log::default()), GroupLimits::default());
+    for record in &logged {
+        restored.replay(SlotId::new(1), record).expect("it decodes");
+    }
+    let all = FetchOffsets { identity: None, partitions: None };
+    let fetched = restored.fetch(&world.address, all).await.expect("fetched");
+    assert_eq!(fetched.iter().map(|committed| committed.offset.get()).collect::<Vec<_>>(), [7, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_later_change_that_lasts_does_not_vouch_for_an_earlier_one_that_may_not() {
+    let (first, earlier) = Durable::pending();
+    let (second, later) = Durable::pending();
+    let both = later.and(&earlier);
+    second.send_replace(Progress::Committed);
+    assert!(!both.is_lost(), "the earlier one may still be committed");
+    first.send_replace(Progress::Lost);
+    assert!(both.is_lost());
+    assert!(!both.wait().await);
+}

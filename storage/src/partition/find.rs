@@ -123,9 +123,9 @@ impl PartitionLog {
     /// The greatest timestamp at or after the log start; `None` when there is no record or none has a time.
     pub(crate) fn max_timestamp(&self) -> Option<i64> {
         let runs = self.runs.iter().map(|run| run.max_timestamp);
-        runs.chain(self.batches.iter().map(|batch| batch.max_timestamp))
-            .max()
-            .filter(|timestamp| *timestamp >= 0)
+        // Trimmed batches may still be held for the tail.
+        let batches = self.batches.iter().filter(|batch| batch.next() > self.log_start);
+        runs.chain(batches.map(|batch| batch.max_timestamp)).max().filter(|timestamp| *timestamp >= 0)
     }
 
     /// The aborted transactions with records in `[from, to)`. Consulted by every `read_committed` read (§9).

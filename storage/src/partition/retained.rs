@@ -48,7 +48,7 @@ impl PartitionLog {
         let runs = self
             .runs
             .iter()
-            .map(move |run| (run.next, run.bytes, time(run.max_timestamp, run.max_slot_time)));
+            .map(move |run| (run.next, run.counted, time(run.max_timestamp, run.max_slot_time)));
         let covered = self.runs.last().map_or(self.log_start, |run| run.next);
         let batches = self.batches.iter().filter(move |batch| batch.first >= covered);
         runs.chain(batches.map(move |batch| {

@@ -31,6 +31,7 @@ fn run(first: u64, next: u64, bytes: u64) -> Run {
         object: "flush/x".into(),
         at: 0,
         bytes,
+        counted: bytes,
         first: Offset::new(first),
         next: Offset::new(next),
         max_timestamp: 1000,

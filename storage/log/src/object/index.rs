@@ -160,12 +160,23 @@ impl FlushIndex {
 impl FlushRun {
     /// Where in the run to begin reading for `offset`, from the run's start.
     pub fn position_of_offset(&self, offset: Offset) -> u64 {
-        let after = self.sparse.partition_point(|entry| entry.base_offset <= offset);
-        self.sparse[..after].last().map_or(0, |entry| entry.run_position)
+        self.entry_of_offset(offset).1
     }
     /// Where in the run to begin looking for the first batch whose greatest timestamp is at least `timestamp`.
     pub fn position_of_timestamp(&self, timestamp: i64) -> u64 {
-        let after = self.sparse.partition_point(|entry| entry.max_timestamp_before < timestamp);
-        self.sparse[..after].last().map_or(0, |entry| entry.run_position)
+        self.entry_of_timestamp(timestamp).1
+    }
+    /// As [`FlushRun::position_of_offset`], with the offset of the first record there.
+    pub fn entry_of_offset(&self, offset: Offset) -> (Offset, u64) {
+        self.last_of(self.sparse.partition_point(|entry| entry.base_offset <= offset))
+    }
+    /// As [`FlushRun::position_of_timestamp`], with the offset of the first record there.
+    pub fn entry_of_timestamp(&self, timestamp: i64) -> (Offset, u64) {
+        self.last_of(self.sparse.partition_point(|entry| entry.max_timestamp_before < timestamp))
+    }
+
+    fn last_of(&self, entries: usize) -> (Offset, u64) {
+        let last = self.sparse[..entries].last();
+        last.map_or((self.base_offset, 0), |entry| (entry.base_offset, entry.run_position))
     }
 }

@@ -92,6 +92,13 @@ impl WalWriter {
         self.chunk.as_ref().map(|chunk| chunk.started)
     }
 
+    /// Makes sure that a group of `bytes` finds room, so that a full disk is known before anything is put in order: on
+    /// [`WalWriteError::Full`] nothing has changed. Begins a new chunk if it must, as [`WalWriter::write`] would. Blocks.
+    pub fn prepare(&mut self, bytes: u64, time: TimestampMs) -> Result<(), WalWriteError> {
+        self.check()?;
+        self.make_room(bytes, time)
+    }
+
     /// Begins the next group.
     pub fn begin_group(&self, time: TimestampMs) -> GroupBuilder {
         GroupBuilder::begin(self.wal, self.position, time)
