@@ -110,10 +110,11 @@ def read_cold(fault, server, store, journal, name):
 
 
 def remove_caches(fault, data_dir):
-    """Memory went with the process; a cache on disk, if there is one, goes here."""
-    for cache in data_dir.glob("*cache*"):
-        shutil.rmtree(cache)
-        fault.say(f"removed {cache}")
+    """Memory went with the process; the copies of small objects on disk go here, and there must have been some."""
+    copies = data_dir / "wal" / "copies"
+    require(copies.is_dir() and any(copies.iterdir()), f"{copies} holds nothing: the local cache is not where it was")
+    shutil.rmtree(copies)
+    fault.say(f"removed {copies.relative_to(data_dir)}")
 
 
 if __name__ == "__main__":
