@@ -21,8 +21,8 @@ const BURST_SECONDS: u32 = 10;
 const HANDSHAKE_LANE_PART: u32 = 4;
 
 /// Connections that were turned away and are held for a moment, at most: beyond, holding them would cost the descriptors that
-/// those who may come in need.
-const TURNED_AWAY_MAX: usize = 1_000;
+/// those who may come in need, so they are closed at once.
+const TURNED_AWAY_MAX: usize = 4_000;
 
 /// Admits connections.
 pub(crate) struct Admission {
@@ -85,7 +85,7 @@ impl Admission {
         Ok(Admitted { _permit: permit, source, sources: Arc::clone(&self.sources) })
     }
 
-    /// A place for a connection that is turned away and held; `None` when too many are, and it is dropped at once.
+    /// A place for a connection that is turned away and held; `None` when too many are, and it is closed at once.
     pub(crate) fn hold_turned_away(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.turned_away).try_acquire_owned().ok()
     }

@@ -216,9 +216,12 @@ async fn enter(stream: TcpStream, source: SocketAddr, door: Arc<Door>) {
         Err(reason) => {
             door.shared.metrics.observe_turned_away(reason);
             tracing::debug!(%source, ?reason, "connection turned away");
-            let Some(_place) = door.admission.hold_turned_away() else { return };
+            let transport = Transport::new(stream);
+            let Some(_place) = door.admission.hold_turned_away() else {
+                return transport.close_at_once().await;
+            };
             sleep(TURNED_AWAY_HOLD).await;
-            return Transport::new(stream).close().await;
+            return transport.close().await;
         }
     };
     // Answers are small and awaited; Nagle's algorithm would hold them back. A failure costs latency only.

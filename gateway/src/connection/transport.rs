@@ -11,6 +11,9 @@ use super::frame::FrameReader;
 
 /// How long a closing connection is read so that a response just sent is not lost to a reset (`gateway/PROTOCOL.md` §10).
 const LINGER_MAX: Duration = Duration::from_secs(5);
+/// The same for a connection there is no place to hold: long enough to read what has arrived, since closing over unread bytes
+/// resets the connection, and short enough that a flood of them takes few descriptors.
+const LINGER_BRIEF: Duration = Duration::from_millis(50);
 /// How long the client is given to close first. A client that reads the end of the stream together with our last answer may
 /// throw the answer away (kafka-python does), and its user would never see why a login was refused.
 const CLIENT_FIRST: Duration = Duration::from_millis(100);
@@ -51,12 +54,21 @@ impl<S: ByteStream> Transport<S> {
     /// closed too or has had its time, and lets go.
     pub(crate) async fn close(mut self) {
         drop(timeout(CLIENT_FIRST, self.read_to_end()).await);
+        self.shut_down(LINGER_MAX).await;
+    }
+
+    /// Closes a connection that nothing was said on, at once.
+    pub(crate) async fn close_at_once(mut self) {
+        self.shut_down(LINGER_BRIEF).await;
+    }
+
+    async fn shut_down(&mut self, linger: Duration) {
         let drained = async {
             self.stream.shutdown().await?;
             self.read_to_end().await
         };
         // However it ends, the connection is over.
-        drop(timeout(LINGER_MAX, drained).await);
+        drop(timeout(linger, drained).await);
     }
 
     async fn read_to_end(&mut self) -> std::io::Result<()> {
