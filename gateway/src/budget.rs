@@ -10,6 +10,9 @@ use dashmap::DashMap;
 use headgate_metadata::id::ClusterId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+/// Into how many parts the guaranteed share is thought divided for those who can do with fewer bytes.
+const UP_TO_PARTS: u32 = 4;
+
 /// The bytes of a process that may be in flight, divided among clusters.
 #[derive(Debug)]
 pub(crate) struct InflightBudget {
@@ -134,14 +137,15 @@ impl Lane {
         tokio::select! { biased; reserved = from_guaranteed => reserved, reserved = from_shared => reserved }
     }
 
-    /// Reserves so many bytes if there is room now; else waits for what the guaranteed share can give, so that nobody needs
-    /// the shared part to get on.
+    /// Reserves so many bytes if there is room now; else waits for a part of the guaranteed share, so that nobody needs the
+    /// shared part to get on. Only a part: whoever waits for the whole share gathers everything that comes free, and meanwhile
+    /// not even the smallest frame of the cluster gets in.
     pub(crate) async fn reserve_up_to(self, bytes: u32) -> InflightBytes {
         match self.try_reserve(bytes) {
             Some(reserved) => reserved,
-            None if self.guarantee == 0 => self.reserve(bytes).await,
+            None if self.guarantee < UP_TO_PARTS => self.reserve(bytes).await,
             None => {
-                let fewer = bytes.min(self.guarantee);
+                let fewer = bytes.min(self.guarantee / UP_TO_PARTS);
                 self.reserve(fewer).await
             }
         }
@@ -236,6 +240,17 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_can_do_with_less_leaves_room_for_small_frames() {
+        let budget = budget();
+        let _full = (budget.cluster(cluster(1)).try_reserve(60), budget.cluster(cluster(2)).try_reserve(40));
+        let lane = budget.cluster(cluster(3));
+        let _drips = lane.try_reserve(5).expect("half of the guarantee is free");
+        let fetch = lane.clone().reserve_up_to(50).await;
+        assert_eq!(fetch.bytes(), 2);
+        assert!(lane.try_reserve(3).is_some(), "a small frame gets in beside the fetch");
+    }
+
+    #[tokio::test]
     async fn what_can_do_with_less_gets_the_guaranteed_share_when_the_shared_part_is_full() {
         let budget = budget();
         let _full = (budget.cluster(cluster(1)).try_reserve(60), budget.cluster(cluster(2)).try_reserve(40));
@@ -243,7 +258,7 @@ mod tests {
         let std::task::Poll::Ready(reserved) = futures_util::poll!(&mut reserving) else {
             panic!("the guaranteed share is free");
         };
-        assert_eq!(reserved.bytes(), 10);
+        assert_eq!(reserved.bytes(), 2);
         drop(reserved);
         assert_eq!(budget.cluster(cluster(3)).reserve_up_to(7).await.bytes(), 7);
     }
