@@ -61,3 +61,65 @@ fn hash(parts: &[&[u8]]) -> u64 {
     }
     state.digest()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use headgate_metadata::id::{AccountId, TimestampMs};
+    use headgate_metadata::record::ClusterState;
+
+    use super::*;
+
+    fn cluster() -> ClusterRecord {
+        let id: ClusterId = "abcd1234".parse().expect("a cluster id");
+        ClusterRecord {
+            id,
+            name: "c".into(),
+            arn_uuid: "u".into(),
+            account: AccountId::checked(1).expect("an account"),
+            created: TimestampMs::new(0),
+            state: ClusterState::Active,
+            slot_set: slot_set(id, 64, SLOT_SET_SIZE),
+            auto_create_topics: false,
+            port: None,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    fn topic() -> TopicRecord {
+        TopicRecord {
+            id: TopicId::from_bytes([7; 16]).expect("sevens are not nil"),
+            name: "t".into(),
+            partitions: 8,
+            slots: SLOT_SET_SIZE,
+            created: TimestampMs::new(0),
+            configs: BTreeMap::new(),
+        }
+    }
+
+    /// Data lies where these functions said when it was written: a change of any value loses it.
+    #[test]
+    fn the_places_of_a_cell_never_change() {
+        let cluster = cluster();
+        let set: Vec<u16> = cluster.slot_set.iter().map(|slot| slot.get()).collect();
+        assert_eq!(set, GOLDEN_SET);
+        let place = |index| partition(&cluster, &topic(), PartitionId::new(index)).slot.get();
+        assert_eq!((0..8).map(place).collect::<Vec<_>>(), GOLDEN_PARTITIONS);
+        assert_eq!(["", "g", "orders"].map(|id| group(&cluster, id).slot.get()), GOLDEN_GROUPS);
+    }
+
+    const GOLDEN_SET: [u16; 8] = [27, 6, 8, 22, 7, 16, 42, 11];
+    const GOLDEN_PARTITIONS: [u16; 8] = [27, 16, 42, 42, 22, 6, 11, 22];
+    const GOLDEN_GROUPS: [u16; 3] = [11, 7, 22];
+
+    #[test]
+    fn partitions_of_a_topic_go_round_the_listed_brokers() {
+        let brokers = [1, 2, 3];
+        let led = |index| broker_of_partition(topic().id, PartitionId::new(index), &brokers);
+        let mut first: Vec<i32> = (0..3).map(led).collect();
+        assert_eq!(led(0), led(3));
+        first.sort_unstable();
+        assert_eq!(first, brokers);
+    }
+}
