@@ -1,6 +1,6 @@
 //! Where each record stands in the metadata store. The drawing is in [`crate::record`].
 
-use crate::id::{AccountId, ClusterId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
+use crate::id::{AccountId, ClusterId, NodeId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
 
 /// The cell's identity.
 pub const CELL: &str = "cell";
@@ -14,6 +14,10 @@ pub const CLUSTERS: &str = "cluster/";
 pub const WALS: &str = "wal/";
 /// All slots.
 pub const SLOTS: &str = "slot/";
+/// All live storage nodes.
+pub const NODES: &str = "node/";
+/// All moves of slots that were asked for.
+pub const MOVES: &str = "move/";
 /// All users of all accounts.
 pub const USERS: &str = "user/";
 /// All access keys.
@@ -97,6 +101,14 @@ pub fn chain(wal: WalId, start: WalPosition) -> String {
 /// The mark that a WAL is gone.
 pub fn retired(wal: WalId) -> String {
     format!("retired/{wal}")
+}
+/// A live storage node.
+pub fn node(node: NodeId) -> String {
+    format!("{NODES}{node}")
+}
+/// A move of a slot that was asked for.
+pub fn slot_move(slot: SlotId) -> String {
+    format!("{MOVES}{:05}", slot.get())
 }
 /// A slot.
 pub fn slot(slot: SlotId) -> String {

@@ -92,7 +92,9 @@ records!(
     FlushedRecord,
     ChainRecord,
     RetiredRecord,
-    SlotRecord
+    SlotRecord,
+    NodeRecord,
+    MoveRecord
 );
 
 /// The cell's identity; stands in the object store too, so that a store of another cell is refused.
@@ -408,6 +410,29 @@ pub struct SlotRecord {
     pub manifest: Option<String>,
     /// What the manifest contains.
     pub applied: Option<Applied>,
+}
+
+/// A live storage node, as it tells of itself. Its key goes with the node's lease; that a node is gone decides nothing by
+/// itself (`PROTOCOL.md` §10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub node: NodeId,
+    /// Which start of its process: a mirror is named by both.
+    pub incarnation: Incarnation,
+    /// `host:port` where gateways and other nodes reach it.
+    pub address: String,
+    /// Its zone; mirrors are chosen in other ones.
+    pub zone: String,
+    /// It is about to leave: it gets nothing more, and gives away what it has.
+    pub draining: bool,
+}
+
+/// A slot is asked to change owner. Its owner carries that out and deletes the key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MoveRecord {
+    /// The node that shall own it.
+    pub to: NodeId,
 }
 
 /// A block of producer ids that a node drew from the counter.
