@@ -180,6 +180,8 @@ pub(crate) struct PartitionLog {
     /// What each gateway incarnation last reported as sent, with the slot time of the report.
     pub(crate) sent: BTreeMap<Incarnation, (ByteCount, TimestampMs)>,
     pub(crate) waiters: Waiters,
+    /// The slot was given away: whoever still holds this state holds the past, and nothing may be ordered on it.
+    pub(crate) discarded: bool,
 }
 
 /// A batch's assigned place in the partition.

@@ -16,8 +16,8 @@ pub const WALS: &str = "wal/";
 pub const SLOTS: &str = "slot/";
 /// All live storage nodes.
 pub const NODES: &str = "node/";
-/// All moves of slots that were asked for.
-pub const MOVES: &str = "move/";
+/// Where slots were told to live.
+pub const PLACEMENTS: &str = "placement/";
 /// All users of all accounts.
 pub const USERS: &str = "user/";
 /// All access keys.
@@ -106,9 +106,9 @@ pub fn retired(wal: WalId) -> String {
 pub fn node(node: NodeId) -> String {
     format!("{NODES}{node}")
 }
-/// A move of a slot that was asked for.
-pub fn slot_move(slot: SlotId) -> String {
-    format!("{MOVES}{:05}", slot.get())
+/// Where a slot was told to live.
+pub fn placement(slot: SlotId) -> String {
+    format!("{PLACEMENTS}{:05}", slot.get())
 }
 /// A slot.
 pub fn slot(slot: SlotId) -> String {

@@ -21,6 +21,8 @@
 //! chain/<wal>/<start, 20 digits>        ChainRecord
 //! retired/<wal>                         RetiredRecord
 //! slot/<slot, 5 digits>                 SlotRecord
+//! node/<node>                           NodeRecord             goes with the node's lease
+//! placement/<slot, 5 digits>            PlacementRecord        absent = where rendezvous puts it
 //! ```
 //!
 //! Field names and tags are persisted: they are added, never renamed or reused.
@@ -94,7 +96,7 @@ records!(
     RetiredRecord,
     SlotRecord,
     NodeRecord,
-    MoveRecord
+    PlacementRecord
 );
 
 /// The cell's identity; stands in the object store too, so that a store of another cell is refused.
@@ -428,11 +430,12 @@ pub struct NodeRecord {
     pub draining: bool,
 }
 
-/// A slot is asked to change owner. Its owner carries that out and deletes the key.
+/// Where a slot shall live, by an operator's or a balancer's word. Its owner moves it there and it stays; without a record it
+/// lives where rendezvous hashing puts it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct MoveRecord {
+pub struct PlacementRecord {
     /// The node that shall own it.
-    pub to: NodeId,
+    pub node: NodeId,
 }
 
 /// A block of producer ids that a node drew from the counter.

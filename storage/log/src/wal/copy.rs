@@ -20,7 +20,8 @@ use crate::codec::FormatError;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::wal::chunk::chunk_path;
 use crate::wal::{
-    GROUP_HEADER_BYTES, GroupHeader, WalReadError, WalScan, is_poisoned, list_chunks, poison, remove_wal, wal_dir,
+    GROUP_HEADER_BYTES, GroupHeader, WalReadError, WalScan, is_poisoned, list_chunks, poison, remove_wal,
+    wal_dir,
 };
 
 const PROMISE: &str = "promise";
@@ -117,7 +118,9 @@ impl WalCopy {
     /// Goes on from what is on disk, if that is sound and of use.
     fn take_up(&mut self, from: WalPosition) -> Result<bool, CopyError> {
         let dir = wal_dir(&self.root, self.wal);
-        if exists(&*self.disk, &dir.join(UNFINISHED))? || is_poisoned(&*self.disk, &self.root, self.wal)?.is_some() {
+        if exists(&*self.disk, &dir.join(UNFINISHED))?
+            || is_poisoned(&*self.disk, &self.root, self.wal)?.is_some()
+        {
             return Ok(false);
         }
         let scan = match WalScan::open(Arc::clone(&self.disk), &self.root, self.wal, None) {
