@@ -12,7 +12,6 @@
 //! 4. After a commit whose outcome is unknown nothing is read or written until the store is opened again: what is in
 //!    memory may differ from what is on disk.
 
-use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,27 +20,22 @@ use async_trait::async_trait;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 use tokio::sync::watch;
 
+use crate::history::History;
 use crate::id::Revision;
-use crate::store::{
-    Compare, MetadataError, MetadataStore, Outcome, Select, Snapshot, TRANSACTION_OPERATIONS_MAX,
-    Transaction, Watch, Write,
-};
+use crate::limits;
+use crate::store::{MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
 
-mod history;
 mod table;
 #[cfg(test)]
 mod tests;
 mod watching;
 mod writer;
 
-use history::History;
 use watching::EmbeddedWatch;
 use writer::Writer;
 
 /// redb's page cache. Higher: more resident memory; lower: reads of big prefixes go to the page cache of the system.
 const CACHE_BYTES: usize = 16 << 20;
-/// The bytes of one transaction at most: etcd's default `--max-request-bytes`, so that both stores refuse the same.
-const TRANSACTION_BYTES_MAX: usize = 1_572_864;
 
 /// Why the embedded store does not open.
 #[derive(Debug, thiserror::Error)]
@@ -134,9 +128,7 @@ fn builder() -> redb::Builder {
 impl MetadataStore for EmbeddedStore {
     async fn read(&self, selects: &[Select]) -> Result<Snapshot, MetadataError> {
         self.shared.check_usable()?;
-        if selects.len() > TRANSACTION_OPERATIONS_MAX {
-            return Err(invalid(format!("{} selects, {TRANSACTION_OPERATIONS_MAX} allowed", selects.len())));
-        }
+        limits::check_selects(selects)?;
         // Reading inline is a decision: a key costs microseconds, a hand-over to another thread costs more.
         let read = || -> Result<Snapshot, redb::Error> {
             let transaction = self.shared.database.begin_read()?;
@@ -151,7 +143,7 @@ impl MetadataStore for EmbeddedStore {
 
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
         self.shared.check_usable()?;
-        check_shape(&transaction)?;
+        limits::check_transaction(&transaction)?;
         self.writer.submit(transaction).await
     }
 
@@ -160,49 +152,6 @@ impl MetadataStore for EmbeddedStore {
         self.shared.history.check_reaches(after.get()).map_err(|lost| invalid(lost.to_string()))?;
         let history = Arc::clone(&self.shared.history);
         Ok(Box::new(EmbeddedWatch::new(history, self.progress.clone(), prefix.to_owned(), after.get())))
-    }
-}
-
-/// Refuses what etcd would refuse, so that nothing is found only when the store is exchanged.
-fn check_shape(transaction: &Transaction) -> Result<(), MetadataError> {
-    let (compares, writes) = (&transaction.compares, &transaction.writes);
-    if compares.len() > TRANSACTION_OPERATIONS_MAX || writes.len() > TRANSACTION_OPERATIONS_MAX {
-        let counts = format!("{} compares and {} writes", compares.len(), writes.len());
-        return Err(invalid(format!("{counts}, {TRANSACTION_OPERATIONS_MAX} of each allowed")));
-    }
-    if compares.iter().map(compare_key).chain(writes.iter().map(write_key)).any(str::is_empty) {
-        return Err(invalid("a key is empty".to_owned()));
-    }
-    let mut written = HashSet::with_capacity(writes.len());
-    if let Some(twice) = writes.iter().map(write_key).find(|key| !written.insert(*key)) {
-        return Err(invalid(format!("key `{twice}` is written twice")));
-    }
-    let bytes: usize = writes.iter().map(write_bytes).sum();
-    if bytes > TRANSACTION_BYTES_MAX {
-        return Err(invalid(format!("{bytes} bytes written, {TRANSACTION_BYTES_MAX} allowed")));
-    }
-    Ok(())
-}
-
-fn compare_key(compare: &Compare) -> &str {
-    match compare {
-        Compare::Absent(key)
-        | Compare::Present(key)
-        | Compare::Unchanged(key, _)
-        | Compare::Value(key, _) => key,
-    }
-}
-
-fn write_key(write: &Write) -> &str {
-    match write {
-        Write::Put(key, _) | Write::Delete(key) => key,
-    }
-}
-
-fn write_bytes(write: &Write) -> usize {
-    match write {
-        Write::Put(key, value) => key.len() + value.len(),
-        Write::Delete(key) => key.len(),
     }
 }
 

@@ -12,11 +12,15 @@ pub mod clusters;
 pub mod counters;
 pub mod embedded;
 mod follow;
+mod history;
 pub mod id;
 pub mod journal;
 pub mod keys;
+mod limits;
 pub mod principals;
 pub mod record;
+#[cfg(any(test, feature = "simulation"))]
+pub mod simulated;
 pub mod store;
 #[cfg(test)]
 mod testing;

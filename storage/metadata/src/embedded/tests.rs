@@ -5,6 +5,7 @@ use std::sync::atomic::AtomicBool;
 use bytes::Bytes;
 
 use super::*;
+use crate::store::{Compare, Write};
 
 fn put(key: &str, value: Vec<u8>) -> Transaction {
     Transaction::new().then(Write::Put(key.to_owned(), Bytes::from(value)))

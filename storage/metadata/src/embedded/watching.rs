@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use tokio::sync::watch;
 
-use super::history::History;
+use crate::history::History;
 use crate::store::{Changes, MetadataError, Watch};
 
 pub(super) struct EmbeddedWatch {

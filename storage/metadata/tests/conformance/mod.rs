@@ -9,16 +9,50 @@ pub(crate) mod model;
 pub(crate) mod transactions;
 pub(crate) mod watches;
 
-/// Makes one test of every promise for the store that `$make` builds.
+/// Makes one test of every promise for the store that `$make` builds; `$runtime` are the arguments of `tokio::test`.
 macro_rules! conformance {
-    ($make:expr; $($module:ident::{$($name:ident),+ $(,)?});+ $(;)?) => {$($(
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    ($make:expr, $($runtime:tt)*) => {
+        conformance::each_promise! {
+            @each [$make] [$($runtime)*]
+            transactions::{
+                a_value_is_read_back_with_the_revision_that_put_it,
+                several_selects_are_read_at_one_revision,
+                a_prefix_ends_where_it_ends,
+                pages_cover_a_prefix_once_in_key_order,
+                a_compare_that_does_not_hold_refuses_everything,
+                every_kind_of_compare_can_hold,
+                a_key_that_came_back_is_not_unchanged,
+                a_transaction_that_changes_nothing_makes_no_revision,
+                a_put_of_the_same_value_is_a_change,
+                a_transaction_may_use_all_its_operations,
+                a_transaction_of_a_wrong_shape_is_invalid_and_changes_nothing,
+                of_many_writers_of_one_key_every_win_is_kept,
+                a_committed_value_is_seen_by_every_read_that_begins_later,
+            };
+            watches::{
+                a_watch_delivers_each_change_of_its_prefix_once_and_in_order,
+                a_watch_that_starts_in_the_recent_past_gets_what_came_since,
+                a_snapshot_and_a_watch_from_its_revision_miss_nothing,
+                a_watch_learns_that_the_store_went_on_elsewhere,
+                a_wait_that_was_given_up_loses_nothing,
+                a_refused_transaction_is_not_seen,
+            };
+        }
+    };
+}
+macro_rules! each_promise {
+    (@each $make:tt $runtime:tt $($module:ident::{$($name:ident),+ $(,)?};)+) => {$($(
+        conformance::each_promise! { @one $make $runtime $module $name }
+    )+)+};
+    (@one [$make:expr] [$($runtime:tt)*] $module:ident $name:ident) => {
+        #[tokio::test($($runtime)*)]
         async fn $name() {
             conformance::$module::$name($make).await;
         }
-    )+)+};
+    };
 }
 pub(crate) use conformance;
+pub(crate) use each_promise;
 
 /// A put.
 pub(crate) fn put(key: &str, value: &str) -> Write {

@@ -20,13 +20,13 @@ const BATCH_EVENTS: usize = 1_024;
 #[error(
     "changes after revision {after} are forgotten up to {floor}; read a snapshot and watch from its revision"
 )]
-pub(super) struct Forgotten {
+pub(crate) struct Forgotten {
     after: u64,
     floor: u64,
 }
 
 #[derive(Debug)]
-pub(super) struct History(Mutex<Recent>);
+pub(crate) struct History(Mutex<Recent>);
 
 #[derive(Debug)]
 struct Recent {
@@ -41,13 +41,13 @@ struct Recent {
 
 impl History {
     /// An empty history: nothing up to `revision` is known.
-    pub(super) fn starting_at(revision: u64) -> Self {
+    pub(crate) fn starting_at(revision: u64) -> Self {
         let (groups, events, bytes) = (VecDeque::new(), 0, 0);
         Self(Mutex::new(Recent { floor: revision, through: revision, groups, events, bytes }))
     }
 
     /// Adds the changes of the next revision.
-    pub(super) fn push(&self, group: Vec<Event>) {
+    pub(crate) fn push(&self, group: Vec<Event>) {
         let mut recent = self.lock();
         recent.through += 1;
         debug_assert!(
@@ -65,13 +65,13 @@ impl History {
         }
     }
 
-    pub(super) fn check_reaches(&self, after: u64) -> Result<(), Forgotten> {
+    pub(crate) fn check_reaches(&self, after: u64) -> Result<(), Forgotten> {
         let floor = self.lock().floor;
         if after < floor { Err(Forgotten { after, floor }) } else { Ok(()) }
     }
 
     /// The changes of keys with this prefix after a revision; `None` when the revision is the newest.
-    pub(super) fn after(&self, prefix: &str, after: u64) -> Result<Option<Changes>, Forgotten> {
+    pub(crate) fn after(&self, prefix: &str, after: u64) -> Result<Option<Changes>, Forgotten> {
         let recent = self.lock();
         if after < recent.floor {
             return Err(Forgotten { after, floor: recent.floor });
