@@ -118,12 +118,10 @@ impl CellView {
             }
             keys::PLACEMENTS => {
                 let slot = parse(key, prefix)?;
-                match value {
-                    Some((value, _)) => {
-                        drop(self.placements.insert(slot, PlacementRecord::decode(value)?.node))
-                    }
-                    None => drop(self.placements.remove(&slot)),
-                }
+                let _ = match value {
+                    Some((value, _)) => self.placements.insert(slot, PlacementRecord::decode(value)?.node),
+                    None => self.placements.remove(&slot),
+                };
             }
             FLUSHED => {
                 let (flushed, _) = self.figures(parse(key, prefix)?);
