@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{Changes, MetadataError, SharedStore};
-use tokio::sync::watch;
 use tracing::warn;
 
+use crate::bell::Bell;
 use crate::chain::CellView;
 
 /// How long a broken watch rests before it is begun anew.
@@ -19,13 +19,13 @@ const WATCH_PAUSE: Duration = Duration::from_millis(200);
 #[derive(Debug)]
 pub(crate) struct CellWatch {
     view: Mutex<CellView>,
-    seen: watch::Sender<Revision>,
+    seen: Bell<Revision>,
 }
 
 impl CellWatch {
     /// Begins with what the store holds now; [`CellWatch::follow`] keeps it up to date.
     pub(crate) fn new(view: CellView) -> Self {
-        let seen = watch::Sender::new(view.revision);
+        let seen = Bell::new(view.revision);
         Self { view: Mutex::new(view), seen }
     }
 
@@ -34,9 +34,9 @@ impl CellWatch {
         look(&self.lock())
     }
 
-    /// Tells of every change from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<Revision> {
-        self.seen.subscribe()
+    /// Rings at every change.
+    pub(crate) fn changes(&self) -> &Bell<Revision> {
+        &self.seen
     }
 
     /// Takes in a view that was read, if it is newer.
@@ -44,7 +44,7 @@ impl CellWatch {
         let mut own = self.lock();
         if view.revision > own.revision {
             own.clone_from(view);
-            self.seen.send_replace(view.revision);
+            self.seen.set(view.revision);
         }
     }
 
@@ -75,7 +75,7 @@ impl CellWatch {
                 }
                 view.revision = through.max(view.revision);
             }
-            self.seen.send_replace(through);
+            self.seen.set(through);
         }
     }
 

@@ -93,15 +93,15 @@ impl Ensemble {
 
     /// Keeps the ensemble until the WAL is sealed by others, which `sealed` is then told.
     pub(crate) async fn run(mut self, sealed: watch::Sender<bool>) {
-        let mut changes = self.parts.cell.subscribe();
         loop {
+            let seen = self.parts.cell.changes().version();
             if let Err(Sealed) = self.step().await {
                 warn!(wal = %self.wal, "the WAL was sealed by others");
                 self.parts.standing.end();
                 sealed.send_replace(true);
                 return;
             }
-            drop(tokio::time::timeout(TICK, changes.changed()).await);
+            drop(tokio::time::timeout(TICK, self.parts.cell.changes().changed(seen)).await);
         }
     }
 

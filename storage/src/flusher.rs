@@ -18,6 +18,7 @@ mod follow;
 mod garbage;
 mod manifests;
 mod tidy;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -38,7 +39,7 @@ use self::garbage::Candidates;
 use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::config::NodeConfig;
-use crate::flush_plan::{Left, Stretch, Urge, next_stretch, next_wal};
+use crate::flush_plan::{Left, Stretch, Urge, next_stretch};
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
 use crate::objects::Objects;
@@ -213,7 +214,7 @@ impl Flusher {
     async fn look(&self, progress: &mut Progress) -> Result<(), FlushFault> {
         let committed = self.sequencer.committed();
         progress.own.end = committed;
-        progress.sealed = self.sealed_on_duty(progress).await?;
+        progress.sealed = self.on_duty(progress).await?;
         let unflushed = committed.get().saturating_sub(progress.own.flushed.get());
         let sealed: u64 = progress.sealed.iter().map(|left| left.end.get() - left.flushed.get()).sum();
         self.metrics.observe_unflushed(unflushed + sealed);
@@ -225,23 +226,32 @@ impl Flusher {
         Ok(())
     }
 
-    /// Flushes the next stretch, if there is one.
+    /// Flushes the next stretch, if there is one: sealed WALs before the own one, in the order they were opened.
     async fn flush_one(&self, progress: &mut Progress, urge: Urge) -> Result<bool, FlushFault> {
-        let left = next_wal(&progress.sealed, progress.own);
-        // A sealed WAL does not grow, so there is nothing to wait for.
-        let urge = if left.wal == progress.own.wal { urge } else { Urge::Everything };
+        for left in progress.sealed.iter().copied().chain([progress.own]).collect::<Vec<_>>() {
+            // A sealed WAL does not grow, so there is nothing to wait for.
+            let urge = if left.wal == progress.own.wal { urge } else { Urge::Everything };
+            if let Some(stretch) = self.stretch(left, urge).await? {
+                self.flush(progress, stretch).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next stretch of a WAL that may be flushed now.
+    async fn stretch(&self, left: Left, urge: Urge) -> Result<Option<Stretch>, FlushFault> {
+        if left.flushed >= left.end {
+            return Ok(None);
+        }
+        let left = self.in_turn(left).await?;
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let boundaries = move || -> Result<Vec<_>, _> {
             Ok(list_chunks(&*disk, &dir, left.wal)?.iter().map(|chunk| chunk.start).collect())
         };
-        if left.flushed >= left.end {
-            return Ok(false);
-        }
         let boundaries: Result<Vec<_>, FlushFault> =
             spawn::blocking(boundaries).await.ok_or(FlushFault::Interrupted)?;
-        let Some(stretch) = next_stretch(left, &boundaries?, urge) else { return Ok(false) };
-        self.flush(progress, stretch).await?;
-        Ok(true)
+        Ok(next_stretch(left, &boundaries?, urge))
     }
 
     /// Builds, puts, checks and commits one object, then lets readers use it.

@@ -7,6 +7,7 @@
 
 mod alone;
 mod batches;
+mod bell;
 mod cell_watch;
 mod chain;
 mod claim;

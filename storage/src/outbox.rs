@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use headgate_log::wal::{CopiedGroup, WrittenGroup};
 use headgate_metadata::id::WalPosition;
-use tokio::sync::watch;
+
+use crate::bell::Bell;
 
 /// The outbox of one WAL.
 #[derive(Debug)]
@@ -16,7 +17,7 @@ pub(crate) struct Outbox {
     kept: Mutex<VecDeque<CopiedGroup>>,
     /// Whether anybody streams: without mirrors nothing is kept.
     wanted: AtomicBool,
-    written: watch::Sender<WalPosition>,
+    written: Bell<WalPosition>,
 }
 
 /// What comes next on a stream.
@@ -32,7 +33,7 @@ pub(crate) enum Next {
 
 impl Outbox {
     pub(crate) fn new(position: WalPosition) -> Self {
-        Self { kept: Mutex::default(), wanted: AtomicBool::new(false), written: watch::Sender::new(position) }
+        Self { kept: Mutex::default(), wanted: AtomicBool::new(false), written: Bell::new(position) }
     }
 
     /// From now on groups are kept.
@@ -45,7 +46,7 @@ impl Outbox {
         if self.wanted.load(Ordering::Acquire) {
             self.kept().push_back(group.copied());
         }
-        self.written.send_replace(group.end);
+        self.written.set(group.end);
     }
 
     /// Everything below is committed: every member has it.
@@ -58,12 +59,12 @@ impl Outbox {
 
     /// The end of what is written.
     pub(crate) fn written(&self) -> WalPosition {
-        *self.written.borrow()
+        self.written.get()
     }
 
-    /// Tells of every write from now on.
-    pub(crate) fn subscribe(&self) -> watch::Receiver<WalPosition> {
-        self.written.subscribe()
+    /// Rings at every write.
+    pub(crate) fn writes(&self) -> &Bell<WalPosition> {
+        &self.written
     }
 
     /// What a stream that stands at `position` sends next.

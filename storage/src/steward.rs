@@ -38,6 +38,8 @@ const TICK: Duration = Duration::from_millis(200);
 const HEIR_WAIT: Duration = Duration::from_millis(1500);
 /// How long a failed opening rests.
 const OPEN_PAUSE: Duration = Duration::from_millis(300);
+/// How long a holder may take to say that it is one.
+const ASK_WAIT: Duration = Duration::from_millis(500);
 /// How long another node may take to fetch a second copy.
 const FETCH_WAIT: Duration = Duration::from_secs(60);
 
@@ -72,9 +74,9 @@ enum OpenFault {
 impl Steward {
     /// Keeps slots for ever. Cancel safe in the sense of a crash.
     pub(crate) async fn run(mut self) {
-        let mut changes = self.cell.subscribe();
         let mut orphaned: BTreeMap<SlotId, Duration> = BTreeMap::new();
         loop {
+            let seen = self.cell.changes().version();
             // Without mirrors nothing could be acknowledged; others may have them.
             if self.standing.is_good() {
                 if let Err(error) = self.take_orphans(&mut orphaned).await {
@@ -86,7 +88,7 @@ impl Steward {
                 }
                 self.mover.step().await;
             }
-            drop(timeout(TICK, changes.changed()).await);
+            drop(timeout(TICK, self.cell.changes().changed(seen)).await);
         }
     }
 
@@ -160,8 +162,7 @@ impl Steward {
     /// Before a slot opens, every unflushed byte it inherits lies on this disk and on at least one other live node's.
     async fn make_safe(&self, wal: WalId, stretch: Stretch, cell: &CellView) -> Result<(), OpenFault> {
         let Some(view) = cell.wals.get(&wal) else { return Ok(()) };
-        let holders: Vec<Member> =
-            view.holders().iter().filter_map(|member| self.reached_as(*member, view, cell)).collect();
+        let holders = self.holders(wal, stretch, view, cell).await;
         let source = holders.iter().copied().find(|member| *member != self.fleet.me);
         let Stretch { from, end } = stretch;
         let (network, mirrors) = (&*self.fleet.network, &*self.fleet.mirrors);
@@ -181,12 +182,20 @@ impl Steward {
         Ok(())
     }
 
-    /// The process that has a holder's copy now: the holder itself, or the owner of an open WAL under its process's incarnation.
-    fn reached_as(&self, (node, incarnation): Member, view: &WalView, cell: &CellView) -> Option<Member> {
-        let record = cell.nodes.get(&node)?;
-        let now = (node, record.incarnation);
-        let is_owner = node == view.record.wal.node && view.sealed_end().is_none();
-        (record.incarnation == incarnation || is_owner).then_some(now)
+    /// The live processes that have the stretch. A copy that its holder's next process found on its disk is as good: of a sealed
+    /// WAL nothing is added, and what is read is verified.
+    async fn holders(&self, wal: WalId, stretch: Stretch, view: &WalView, cell: &CellView) -> Vec<Member> {
+        let mut holders = Vec::new();
+        for (node, _) in view.holders() {
+            let Some(record) = cell.nodes.get(node) else { continue };
+            let to = (record.node, record.incarnation);
+            let request = PeerRequest::Read { wal, from: stretch.from, end: stretch.end, bytes_max: 1 };
+            let asked = timeout(ASK_WAIT, self.fleet.network.call(PeerCall { to, request })).await;
+            if matches!(asked, Ok(Ok(PeerReply::Groups(groups))) if !groups.is_empty()) {
+                holders.push(to);
+            }
+        }
+        holders
     }
 
     /// Lets another live node keep a copy of a sealed WAL, and says so in its record.

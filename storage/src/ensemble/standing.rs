@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use headgate_metadata::id::WalId;
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 
+use crate::bell::Bell;
 use crate::clock::SharedClock;
 use crate::fleet::Member;
 use crate::peer::{Network, PeerCall, PeerReply, PeerRequest};
@@ -31,9 +32,9 @@ pub(crate) struct Standing {
     members: Mutex<Members>,
     wanted: Notify,
     /// The round that was last begun.
-    begun: watch::Sender<u64>,
+    begun: Bell<u64>,
     /// The latest round that every mirror confirmed.
-    confirmed: watch::Sender<u64>,
+    confirmed: Bell<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -52,8 +53,8 @@ impl Standing {
             network,
             members: Mutex::default(),
             wanted: Notify::new(),
-            begun: watch::Sender::new(0),
-            confirmed: watch::Sender::new(0),
+            begun: Bell::new(0),
+            confirmed: Bell::new(0),
         }
     }
 
@@ -88,23 +89,21 @@ impl Standing {
 
     /// Waits for a confirmation that began after this call. Ends only with one; callers bring their own patience. Cancel safe.
     pub(crate) async fn confirm(&self) {
-        let mut confirmed = self.confirmed.subscribe();
-        let wanted = *self.begun.borrow() + 1;
+        let wanted = self.begun.get() + 1;
         self.wanted.notify_one();
-        // The sender lives as long as `self`.
-        drop(confirmed.wait_for(|round| *round >= wanted).await);
+        self.confirmed.wait_for(|round| round >= wanted).await;
     }
 
     /// Asks rounds for as long as somebody wants one.
     pub(crate) async fn run(&self) {
         loop {
-            if *self.confirmed.borrow() == *self.begun.borrow() {
+            if self.confirmed.get() == self.begun.get() {
                 self.wanted.notified().await;
             }
-            let round = *self.begun.borrow() + 1;
-            self.begun.send_replace(round);
+            let round = self.begun.get() + 1;
+            self.begun.set(round);
             if self.ask_all().await {
-                self.confirmed.send_replace(round);
+                self.confirmed.set(round);
             } else {
                 tokio::time::sleep(ROUND_PAUSE).await;
             }

@@ -142,14 +142,14 @@ impl Sender {
         };
         self.answered(asked, None);
         self.holds(cursor);
-        let mut written = self.parts.sequencer.outbox().subscribe();
         let mut flying: VecDeque<Flying> = VecDeque::new();
         let mut in_flight = 0;
         let mut ask = tokio::time::interval(ASK_EVERY);
         ask.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             // Marked before the outbox is looked at, so that no write falls between.
-            written.mark_unchanged();
+            let writes = self.parts.sequencer.outbox().writes();
+            let version = writes.version();
             while in_flight < WINDOW_BYTES {
                 let Ok(groups) = self.next(cursor).await else { return Ended::Broken };
                 if groups.is_empty() {
@@ -183,11 +183,7 @@ impl Sender {
                     self.answered(asked, flying.front().map(|next| next.asked));
                 }
                 _ = ask.tick() => flying.push_back(self.ask(PeerRequest::Confirm { wal }, 0)),
-                changed = written.changed(), if !is_full => {
-                    if changed.is_err() {
-                        return Ended::Broken;
-                    }
-                }
+                () = writes.changed(version), if !is_full => {}
             }
         }
     }

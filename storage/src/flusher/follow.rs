@@ -96,21 +96,44 @@ impl Flusher {
         }
     }
 
-    /// The sealed WALs that this node is to flush: it holds a copy, and is the first live holder, or an heir that has waited.
-    pub(super) async fn sealed_on_duty(&self, progress: &mut Progress) -> Result<Vec<Left>, FlushFault> {
-        let now = self.clock.monotonic();
-        let sealed: Vec<(Left, bool)> = self.cell.with(|cell| {
-            let left = cell.wals.iter().filter_map(|(wal, view)| {
-                let left = Left { wal: *wal, flushed: view.flushed, end: view.sealed_end()? };
-                (left.flushed < left.end).then(|| (left, self.comes_first(cell, view)))
-            });
-            left.collect()
+    /// Where the spans of the slots here end, by WAL.
+    fn inherited(&self) -> BTreeMap<WalId, WalPosition> {
+        let own = self.sequencer.wal();
+        let mut ends: BTreeMap<WalId, WalPosition> = BTreeMap::new();
+        self.cell.with(|cell| {
+            for view in cell.slots.values().filter(|view| view.record.owner == own) {
+                for span in view.record.spans.iter().filter(|span| span.wal != own) {
+                    let end = ends.entry(span.wal).or_default();
+                    *end = span.to.max(*end);
+                }
+            }
         });
-        progress.waiting.retain(|wal, _| sealed.iter().any(|(left, _)| left.wal == *wal));
+        ends
+    }
+
+    /// The WALs of others that this node is to flush: sealed ones of which it holds a copy and is the first live holder, and,
+    /// after a while, what slots here have inherited. Anybody may flush what is committed; the compare-and-swap decides.
+    pub(super) async fn on_duty(&self, progress: &mut Progress) -> Result<Vec<Left>, FlushFault> {
+        let now = self.clock.monotonic();
+        let mut waiting: BTreeMap<WalId, (Left, bool)> = BTreeMap::new();
+        for (wal, to) in self.inherited() {
+            let flushed = self.cell.with(|cell| cell.wals.get(&wal).map(|view| view.flushed));
+            if let Some(flushed) = flushed.filter(|flushed| *flushed < to) {
+                waiting.insert(wal, (Left { wal, flushed, end: to }, false));
+            }
+        }
+        self.cell.with(|cell| {
+            for (wal, view) in &cell.wals {
+                let Some(end) = view.sealed_end().filter(|end| view.flushed < *end) else { continue };
+                let left = Left { wal: *wal, flushed: view.flushed, end };
+                waiting.insert(*wal, (left, self.comes_first(cell, view)));
+            }
+        });
+        progress.waiting.retain(|wal, _| waiting.contains_key(wal));
         let mut on_duty = Vec::new();
-        for (left, first) in sealed {
+        for (left, comes_first) in waiting.into_values() {
             let since = *progress.waiting.entry(left.wal).or_insert(now);
-            let due = first || now.saturating_sub(since) >= HEIR_PATIENCE;
+            let due = comes_first || now.saturating_sub(since) >= HEIR_PATIENCE;
             if due && self.holds_copy(left).await? {
                 on_duty.push(left);
             }

@@ -19,7 +19,8 @@ pub(crate) async fn check(world: &World) -> Result<(), String> {
     for (key, (slot, history)) in partitions {
         let at = PartitionAddress { key, slot };
         let records = read(world, at).await?;
-        check_partition(&records, &history).map_err(|violation| format!("partition {}: {violation}", at.key))?;
+        check_partition(&records, &history)
+            .map_err(|violation| format!("partition {}: {violation}", at.key))?;
     }
     let groups = world.history.groups.lock().expect("no panic under the lock").clone();
     match groups.into_values().find_map(|history| history.violations.into_iter().next()) {

@@ -93,10 +93,12 @@ async fn append(world: &World, at: PartitionAddress, batch: &Batch) -> Told {
     let Some(node) = world.owning_node(at.slot).await else { return Told::Refused };
     let batch = batch.parse();
     let caller = caller(at.key.cluster);
-    let Ok(Ok(reservation)) = timeout(PATIENCE, node.reserve(&caller, at.slot, batch.size_bytes())).await else {
+    let Ok(Ok(reservation)) = timeout(PATIENCE, node.reserve(&caller, at.slot, batch.size_bytes())).await
+    else {
         return Told::Refused;
     };
-    let answer = timeout(PATIENCE, node.submit_append(&caller, Append { partition: at, batch, reservation })).await;
+    let answer =
+        timeout(PATIENCE, node.submit_append(&caller, Append { partition: at, batch, reservation })).await;
     match answer {
         Err(_) | Ok(None | Some(Err(AppendError::Unconfirmed))) => Told::Unknown,
         Ok(Some(Ok(appended))) => Told::Acknowledged(appended.base_offset.get()),
@@ -119,7 +121,12 @@ async fn consume(world: Arc<World>, at: PartitionAddress) {
         if world.between(0, 6) == 0 {
             check_end(&world, &node, at).await;
         }
-        let read = PartitionRead { partition: at, offset: Offset::new(next), bytes_max: 1 << 20, current_epoch: None };
+        let read = PartitionRead {
+            partition: at,
+            offset: Offset::new(next),
+            bytes_max: 1 << 20,
+            current_epoch: None,
+        };
         let request =
             ReadRequest { partitions: vec![read], bytes_max: 1 << 20, isolation: Isolation::ReadUncommitted };
         let caller = caller(at.key.cluster);
@@ -170,7 +177,8 @@ async fn check_end(world: &World, node: &Node, at: PartitionAddress) {
 /// Commits ever higher offsets for one group and reads them back.
 async fn commit(world: Arc<World>, group: u32) {
     let at = partition(1, 0);
-    let address = GroupAddress { cluster: cluster(1), group: format!("group-{group}").into(), slot: SlotId::new(3) };
+    let address =
+        GroupAddress { cluster: cluster(1), group: format!("group-{group}").into(), slot: SlotId::new(3) };
     let mut offset = 0;
     while !is_over(&world) {
         pause(&world).await;

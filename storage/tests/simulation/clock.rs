@@ -29,7 +29,8 @@ impl SimulatedClock {
 
 impl Clock for SimulatedClock {
     fn wall(&self) -> TimestampMs {
-        let at = START_MS as i64 + self.began.elapsed().as_millis() as i64 + self.skew_ms.load(Ordering::SeqCst);
+        let at =
+            START_MS as i64 + self.began.elapsed().as_millis() as i64 + self.skew_ms.load(Ordering::SeqCst);
         TimestampMs::new(at.max(0) as u64)
     }
     fn monotonic(&self) -> Duration {

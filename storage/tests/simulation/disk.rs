@@ -31,6 +31,11 @@ impl MortalDisk {
         self.life.operations_left.store(operations, Ordering::SeqCst);
     }
 
+    /// It lives on, if it lives.
+    pub(crate) fn spare(&self) {
+        self.die_after(i64::MAX);
+    }
+
     pub(crate) fn is_dead(&self) -> bool {
         self.life.dead.load(Ordering::SeqCst)
     }

@@ -174,8 +174,10 @@ async fn lose_disk(world: &Arc<World>, machine: &Arc<Machine>) {
         let ensemble = record.fragments.last().map(|last| last.ensemble.clone()).unwrap_or_default();
         let mut live = 0;
         for (node, incarnation) in ensemble.iter().filter(|(node, _)| *node != machine.id) {
-            let registered = world.store.get(&keys::node(*node)).await.expect("the store itself does not fail");
-            let registered = registered.and_then(|entry| headgate_metadata::record::NodeRecord::decode(&entry.value).ok());
+            let registered =
+                world.store.get(&keys::node(*node)).await.expect("the store itself does not fail");
+            let registered =
+                registered.and_then(|entry| headgate_metadata::record::NodeRecord::decode(&entry.value).ok());
             let is_owner = *node == record.wal.node;
             let is_live = world.machine(*node).is_up()
                 && registered.is_some_and(|registered| is_owner || registered.incarnation == *incarnation);

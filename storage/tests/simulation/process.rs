@@ -168,12 +168,15 @@ pub(crate) fn store_client(shared: &SimulatedStore, machine: &Machine, world: &W
     let random = Arc::clone(&world.random);
     shared.client(move |operation: Operation<'_>| {
         let mut random = random.lock().expect("no panic under the lock");
-        let way = |random: &mut rand::rngs::StdRng| std::time::Duration::from_micros(random.random_range(200..4000));
+        let way = |random: &mut rand::rngs::StdRng| {
+            std::time::Duration::from_micros(random.random_range(200..4000))
+        };
         let (before, after) = (way(&mut random), way(&mut random));
         let fate = if cut_off.load(Ordering::SeqCst) {
             // Half of what is sent into the cut never arrives and half is not even sent.
             if random.random_bool(0.5) { Fate::NotSent } else { Fate::RequestLost }
-        } else if matches!(operation, Operation::Commit(_)) && replies_lost.fetch_sub(1, Ordering::SeqCst) > 0 {
+        } else if matches!(operation, Operation::Commit(_)) && replies_lost.fetch_sub(1, Ordering::SeqCst) > 0
+        {
             match random.random_range(0..3) {
                 0 => Fate::RequestLost,
                 1 => Fate::ReplyLost,

@@ -19,6 +19,7 @@ impl Trace {
 
     pub(crate) fn note(&self, what: impl Display) {
         let at = self.began.elapsed();
+        tracing::info!(target: "simulation", "{:>10.3} {what}", at.as_secs_f64());
         let mut lines = self.lines.lock().expect("no panic under the lock");
         lines.push_str(&format!("{:>10.6} {what}\n", at.as_secs_f64()));
     }

@@ -182,8 +182,11 @@ impl World {
             machine.cut_off.store(false, Ordering::SeqCst);
             machine.replies_lost.store(0, Ordering::SeqCst);
             let process = machine.process.lock().expect("no panic under the lock").clone();
-            if process.is_some_and(|process| process.is_dead()) {
-                machine.kill(self, None).await;
+            if let Some(process) = process {
+                process.disk.spare();
+                if process.is_dead() {
+                    machine.kill(self, None).await;
+                }
             }
             if !machine.is_up() {
                 machine.start(self).await;
