@@ -408,6 +408,7 @@ async fn a_session_does_not_outlive_its_user_even_if_another_takes_the_name() {
         created: TimestampMs::new(1),
         policies: [("inline".to_owned(), ALLOW_ALL.to_owned())].into(),
         access_keys: Vec::new(),
+        tags: [].into(),
     };
     let key = format!("AKIA{:0>16}", "LEAVER");
     users::delete_key(&*harness.store, account(), &key).await.expect("it exists");

@@ -239,6 +239,7 @@ async fn seed_user(
         created: TimestampMs::new(0),
         policies: BTreeMap::new(),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     };
     users::create(&**store, &user).await.expect("a new user");
     if let Some(policy) = policy {
