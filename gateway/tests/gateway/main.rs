@@ -2,6 +2,7 @@
 
 mod admin;
 mod authentication;
+mod cluster_policy;
 mod denied;
 mod drain;
 mod fetch;
@@ -9,7 +10,9 @@ mod golden;
 mod groups;
 mod malformed;
 mod metadata;
+mod named;
 mod order;
 mod produce;
+mod revocation;
 mod support;
 mod versions;

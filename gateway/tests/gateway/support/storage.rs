@@ -30,6 +30,7 @@ struct State {
     held: Option<Vec<(oneshot::Sender<Answer>, Answer)>>,
     submitted: usize,
     waiting: usize,
+    waits_end: bool,
     append_error: Option<AppendError>,
     reserve_error: Option<Unavailable>,
     read_error: Option<ReadError>,
@@ -100,6 +101,11 @@ impl FakeStorage {
     /// Returns when somebody waits for data.
     pub(crate) async fn awaited(&self) {
         self.until(|state| state.waiting > 0).await;
+    }
+    /// Nobody waits for data from now on, as if an owner had said that it cannot be had.
+    pub(crate) fn end_waits(&self) {
+        self.state().waits_end = true;
+        self.changed();
     }
     /// Returns when nobody waits for data any longer.
     pub(crate) async fn no_longer_awaited(&self) {
@@ -235,7 +241,7 @@ impl Storage for FakeStorage {
             let bytes = |(partition, offset): &(PartitionAddress, Offset)| {
                 state.read(partition.key, *offset).map_or(u64::MAX / 2, |success| success.records_bytes)
             };
-            from.iter().map(bytes).sum::<u64>() >= bytes_min
+            state.waits_end || from.iter().map(bytes).sum::<u64>() >= bytes_min
         })
         .await;
     }
