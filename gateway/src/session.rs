@@ -207,6 +207,11 @@ impl Session {
         self.may(view, action, self.arns.group(group))
     }
 
+    /// Whether the principal may do this on the cluster; a denial is audited.
+    pub(crate) fn may_on_cluster(&self, view: &ClusterView, action: KafkaAction) -> bool {
+        self.may(view, action, self.arns.cluster().to_owned())
+    }
+
     /// Whether the principal may do this on a topic; for filters, which deny nothing that was asked for.
     pub(crate) fn sees_topic(&self, view: &ClusterView, action: KafkaAction, topic: &str) -> bool {
         self.decide(view, action, self.arns.topic(topic)) == Effect::Allow

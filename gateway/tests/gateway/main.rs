@@ -3,14 +3,16 @@
 mod admin;
 mod authentication;
 mod cluster_policy;
-mod denied;
+
 mod drain;
 mod fetch;
 mod golden;
 mod groups;
 mod malformed;
+mod matrix;
 mod metadata;
 mod named;
+mod operations;
 mod order;
 mod produce;
 mod revocation;

@@ -73,7 +73,7 @@ async fn a_fetch_that_waits_brings_nothing_once_the_right_is_gone() {
     let response = client.receive::<FetchRequest>(12, waiting).await;
     let partition = &response.responses[0].partitions[0];
     assert_eq!(partition.error_code, 29);
-    assert!(partition.records.as_ref().is_none_or(|records| records.is_empty()));
+    assert!(partition.records.as_ref().is_none_or(bytes::Bytes::is_empty));
 }
 
 #[tokio::test]

@@ -228,8 +228,8 @@ impl<S: Storage> Harness<S> {
         let key = format!("AKIA{:0>16}", format!("{of}{}", name.to_uppercase()));
         let secret = format!("{name}-secret");
         let seed = Seed { account, name, key: &key, secret: &secret };
-        seed_user(&self.store, &self.master_key, &seed, policy).await;
-        self.principals.find_key(&key).await.expect("the store is in memory").expect("it was just made");
+        let revision = seed_user(&self.store, &self.master_key, &seed, policy).await;
+        self.principals.catch_up(revision).await.expect("the store is in memory");
         self.login_of(&seed, "localhost")
     }
 
@@ -323,7 +323,7 @@ fn neighbours_administrator() -> Seed<'static> {
     Seed { account: neighbours_account(), name, key, secret: "neighbour-secret" }
 }
 
-async fn seed_user(store: &SharedStore, key: &MasterKey, seed: &Seed<'_>, policy: Option<&str>) {
+async fn seed_user(store: &SharedStore, key: &MasterKey, seed: &Seed<'_>, policy: Option<&str>) -> Revision {
     let (account, name) = (seed.account, seed.name);
     let user = UserRecord {
         name: name.into(),
@@ -343,12 +343,12 @@ async fn seed_user(store: &SharedStore, key: &MasterKey, seed: &Seed<'_>, policy
         account,
         user: name.into(),
         sealed_secret: secret_box::seal(key, seed.key, &SecretKey::new(seed.secret), &mut |bytes| {
-            bytes.fill(3)
+            bytes.fill(3);
         }),
         status: AccessKeyStatus::Active,
         created: TimestampMs::new(0),
     };
-    users::create_key(&**store, &access_key).await.expect("the user exists");
+    users::create_key(&**store, &access_key).await.expect("the user exists")
 }
 
 fn certificates() -> (Arc<ServerConfig>, RootCertStore) {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId};
+use headgate_metadata::id::{
+    ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
+};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined,
@@ -127,6 +129,18 @@ impl FakeStorage {
     }
     pub(crate) fn last_caller(&self) -> Option<Caller> {
         self.state().last_caller.clone()
+    }
+    /// Puts a group without members, with these offsets.
+    pub(crate) fn put_group(&self, group: &str, offsets: Vec<CommittedOffset>) {
+        self.state().offsets.insert(group.into(), offsets);
+    }
+    /// The offsets of a group; `None` if there is none of that name.
+    pub(crate) fn offsets_of(&self, group: &str) -> Option<Vec<CommittedOffset>> {
+        self.state().offsets.get(group).cloned()
+    }
+    /// Batches of a topic.
+    pub(crate) fn batches_of(&self, topic: TopicId) -> usize {
+        self.state().logs.iter().filter(|(key, _)| key.topic == topic).map(|(_, log)| log.len()).sum()
     }
     /// Batches of all partitions.
     pub(crate) fn batches(&self) -> usize {
