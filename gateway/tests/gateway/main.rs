@@ -8,6 +8,7 @@ mod drain;
 mod fetch;
 mod golden;
 mod groups;
+mod isolation;
 mod malformed;
 mod matrix;
 mod metadata;

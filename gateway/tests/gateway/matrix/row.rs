@@ -151,12 +151,10 @@ impl Row {
 impl Rights {
     fn cover(&self, action: KafkaAction, on: On, thing: usize) -> bool {
         let covers = |scope: Scope| match (scope, on) {
-            (Scope::Everything, _) => true,
-            (Scope::Elsewhere, _) | (_, On::AllTopics | On::Cluster) => false,
+            (Scope::Everything, _) | (Scope::First, On::One) => true,
             (Scope::First, On::Each) => thing == 0,
             (Scope::Second, On::Each) => thing == 1,
-            (Scope::First, On::One) => true,
-            (Scope::Second, On::One) => false,
+            (Scope::Elsewhere, _) | (Scope::Second, On::One) | (_, On::AllTopics | On::Cluster) => false,
         };
         let granted = self.allowed.iter().any(|(granted, scope)| *granted == action && covers(*scope));
         granted && !self.denied.contains(&action)
