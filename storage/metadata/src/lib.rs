@@ -11,6 +11,7 @@ pub mod catalog;
 pub mod clusters;
 pub mod counters;
 pub mod embedded;
+pub mod etcd;
 mod follow;
 mod history;
 pub mod id;
@@ -21,6 +22,7 @@ pub mod principals;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
+mod spawn;
 pub mod store;
 #[cfg(test)]
 mod testing;

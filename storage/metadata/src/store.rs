@@ -165,6 +165,10 @@ pub trait Watch: Send {
     /// Waits for the next changes. `Err` means the watch is broken (fell behind, store gone): read a snapshot and
     /// watch again from its revision. Cancel safe.
     async fn next(&mut self) -> Result<Changes, MetadataError>;
+
+    /// Asks for news although nothing of the prefix may change: without more changes of the prefix, calls of `next` come
+    /// to what was the store's revision at this call. Costs the store one read; a store that tells it anyway ignores this.
+    fn request_progress(&mut self) {}
 }
 
 /// A store of keys with revisions, transactions and watches.
