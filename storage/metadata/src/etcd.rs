@@ -16,16 +16,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::time::Instant;
 use tokio_rustls::rustls::ClientConfig;
 
 use crate::id::Revision;
+use crate::lease;
 use crate::limits;
-use crate::store::{MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
+use crate::store::{Lease, MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
 
 mod calls;
 mod connection;
 mod keyspace;
+mod leasing;
 mod proto;
 mod reading;
 mod watching;
@@ -139,5 +142,9 @@ impl MetadataStore for EtcdStore {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
         watching::start(&self.0, prefix, after).await
+    }
+
+    async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError> {
+        lease::keep(self.clone(), key, value, ttl).await
     }
 }

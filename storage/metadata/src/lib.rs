@@ -17,6 +17,7 @@ mod history;
 pub mod id;
 pub mod journal;
 pub mod keys;
+mod lease;
 mod limits;
 pub mod principals;
 pub mod record;

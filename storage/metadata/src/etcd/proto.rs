@@ -13,6 +13,12 @@ pub(super) const RANGE: &str = "/etcdserverpb.KV/Range";
 pub(super) const TXN: &str = "/etcdserverpb.KV/Txn";
 /// `/etcdserverpb.Watch/Watch`: a stream of [`WatchRequest`] → a stream of [`WatchResponse`].
 pub(super) const WATCH: &str = "/etcdserverpb.Watch/Watch";
+/// `/etcdserverpb.Lease/LeaseGrant`: [`LeaseGrantRequest`] → [`LeaseGrantResponse`].
+pub(super) const LEASE_GRANT: &str = "/etcdserverpb.Lease/LeaseGrant";
+/// `/etcdserverpb.Lease/LeaseRevoke`: [`LeaseRevokeRequest`] → [`LeaseRevokeResponse`].
+pub(super) const LEASE_REVOKE: &str = "/etcdserverpb.Lease/LeaseRevoke";
+/// `/etcdserverpb.Lease/LeaseKeepAlive`: a stream of [`LeaseKeepAliveRequest`] → one [`LeaseKeepAliveResponse`] each.
+pub(super) const LEASE_KEEP_ALIVE: &str = "/etcdserverpb.Lease/LeaseKeepAlive";
 
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct ResponseHeader {
@@ -220,4 +226,39 @@ pub(super) struct Event {
     pub(super) kind: i32,
     #[prost(message, optional, tag = "2")]
     pub(super) kv: Option<KeyValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseGrantRequest {
+    /// Seconds.
+    #[prost(int64, tag = "1")]
+    pub(super) ttl: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseGrantResponse {
+    #[prost(int64, tag = "2")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseRevokeRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseRevokeResponse {}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseKeepAliveRequest {
+    #[prost(int64, tag = "1")]
+    pub(super) id: i64,
+}
+
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct LeaseKeepAliveResponse {
+    /// Seconds from now; 0 or less = there is no such lease.
+    #[prost(int64, tag = "3")]
+    pub(super) ttl: i64,
 }

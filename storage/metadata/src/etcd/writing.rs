@@ -15,32 +15,43 @@ use crate::store::{Compare, MetadataError, Outcome, Transaction, Write};
 impl Inner {
     /// Sends a transaction at most once: to the first member that takes it, and never again after it may have arrived.
     pub(super) async fn commit(&self, transaction: &Transaction) -> Result<Outcome, MetadataError> {
-        self.send(transaction_of(&self.keys, transaction)).await
+        self.commit_under(transaction, 0).await.map_err(|failed| commit_error(&failed))
     }
 
-    pub(super) async fn send(&self, request: TxnRequest) -> Result<Outcome, MetadataError> {
+    /// The same with its puts under a lease, unless that is 0.
+    pub(super) async fn commit_under(
+        &self,
+        transaction: &Transaction,
+        lease: i64,
+    ) -> Result<Outcome, Failed> {
+        let request = transaction_of(&self.keys, transaction, lease);
+        let answer: TxnResponse = self.tell(proto::TXN, request).await?;
+        let revision = revision_of(answer.header.as_ref())?;
+        Ok(if answer.succeeded { Outcome::Committed(revision) } else { Outcome::Refused(revision) })
+    }
+
+    /// Asks for something that changes what stands in etcd.
+    pub(super) async fn tell<Q, A>(&self, path: &'static str, request: Q) -> Result<A, Failed>
+    where
+        Q: prost::Message + Clone + 'static,
+        A: prost::Message + Default + 'static,
+    {
         let until = Instant::now() + self.request_timeout;
         let mut attempts = self.attempts_max();
         loop {
             attempts -= 1;
-            match self.members.call::<_, TxnResponse>(proto::TXN, request.clone(), until).await {
+            match self.members.call(path, request.clone(), until).await {
                 Err(Failed::NotDone(_)) if attempts > 0 && Instant::now() < until => {}
-                Err(failed) => return Err(commit_error(&failed)),
-                Ok(answer) => {
-                    let revision =
-                        revision_of(answer.header.as_ref()).map_err(|error| commit_error(&error))?;
-                    let outcome = if answer.succeeded { Outcome::Committed } else { Outcome::Refused };
-                    return Ok(outcome(revision));
-                }
+                answer => return answer,
             }
         }
     }
 }
 
-fn transaction_of(keys: &Keyspace, transaction: &Transaction) -> TxnRequest {
+fn transaction_of(keys: &Keyspace, transaction: &Transaction, lease: i64) -> TxnRequest {
     let compare = transaction.compares.iter().map(|compare| compare_of(keys, compare)).collect();
     let mut success: Vec<RequestOp> =
-        transaction.writes.iter().map(|write| write_of(keys, write, 0)).collect();
+        transaction.writes.iter().map(|write| write_of(keys, write, lease)).collect();
     if success.is_empty() {
         // Without an operation etcd would judge the compares on the member alone, from whatever it has.
         success.push(op(RangeRequest { count_only: true, ..keys.range("", "") }));
@@ -49,7 +60,7 @@ fn transaction_of(keys: &Keyspace, transaction: &Transaction) -> TxnRequest {
 }
 
 /// A change; a put under a lease unless that is 0.
-pub(super) fn write_of(keys: &Keyspace, write: &Write, lease: i64) -> RequestOp {
+fn write_of(keys: &Keyspace, write: &Write, lease: i64) -> RequestOp {
     let request = match write {
         Write::Put(key, value) => {
             Request::Put(PutRequest { key: keys.key(key), value: value.clone(), lease })
@@ -59,7 +70,7 @@ pub(super) fn write_of(keys: &Keyspace, write: &Write, lease: i64) -> RequestOp 
     RequestOp { request: Some(request) }
 }
 
-pub(super) fn compare_of(keys: &Keyspace, compare: &Compare) -> proto::Compare {
+fn compare_of(keys: &Keyspace, compare: &Compare) -> proto::Compare {
     let (key, result, target, value) = match compare {
         Compare::Absent(key) => (key, EQUAL, VERSION, Target::Version(0)),
         Compare::Present(key) => (key, GREATER, VERSION, Target::Version(0)),
@@ -72,7 +83,7 @@ pub(super) fn compare_of(keys: &Keyspace, compare: &Compare) -> proto::Compare {
     proto::Compare { result, target, key: keys.key(key), target_union: Some(value) }
 }
 
-fn commit_error(failed: &Failed) -> MetadataError {
+pub(super) fn commit_error(failed: &Failed) -> MetadataError {
     let reason = format!("commit: {failed}");
     match failed {
         Failed::Unknown(_) => MetadataError::OutcomeUnknown { reason },

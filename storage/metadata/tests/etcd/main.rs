@@ -3,6 +3,7 @@
 #[path = "../conformance/mod.rs"]
 mod conformance;
 mod failures;
+mod leases;
 mod members;
 mod proxy;
 mod server;
