@@ -1,10 +1,13 @@
-//! Taking slots (`storage/PROTOCOL.md` §5): one compare-and-swap each, many in one transaction, all of them at start.
+//! Taking and giving slots (`storage/PROTOCOL.md` §5): one compare-and-swap of each slot key, many in one transaction, which
+//! also compares that the new owner's WAL is open.
+
+use std::collections::BTreeMap;
 
 use headgate_metadata::id::{Incarnation, NodeId, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{CellRecord, Fragment, Record, SlotRecord, Span, WalRecord, WalState};
 use headgate_metadata::store::{
-    Compare, MetadataStore, Outcome, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
+    Compare, MetadataError, MetadataStore, Outcome, TRANSACTION_OPERATIONS_MAX, Transaction, Write,
 };
 
 use crate::chain::{CellView, SlotView};
@@ -38,20 +41,26 @@ pub(crate) async fn register(store: &dyn MetadataStore, wal: WalId) -> Result<()
     }
 }
 
-/// Takes every slot of the cell for `wal`, which must be open when it happens. Returns each slot's new epoch.
-pub(crate) async fn take_all(
+/// Slots that were taken, each with its new epoch.
+pub(crate) type Taken = BTreeMap<SlotId, SlotEpoch>;
+
+/// Takes slots for `wal`, which must be open when it happens: slots that nobody had, and slots of sealed WALs. As many as one
+/// transaction holds at a time; stops at the first that is refused because a key moved since `cell` was read, and returns what
+/// was taken until then.
+pub(crate) async fn take(
     store: &dyn MetadataStore,
-    count: u16,
+    slots: &[SlotId],
     wal: WalId,
     cell: &CellView,
-) -> Result<Vec<(SlotId, SlotEpoch)>, StartError> {
-    let mut taken = Vec::with_capacity(usize::from(count));
-    let slots: Vec<SlotId> = (0..count).map(SlotId::new).collect();
+) -> Result<Taken, StartError> {
+    let mut taken = Taken::new();
+    let Some(own) = cell.wals.get(&wal).filter(|own| own.record.state == WalState::Open) else {
+        return Ok(taken);
+    };
     // One compare of each transaction is for the WAL.
     for some in slots.chunks(TRANSACTION_OPERATIONS_MAX - 1) {
-        let wal_key = keys::wal(wal);
-        let mut transaction =
-            Transaction::new().when(Compare::Value(wal_key.clone(), open_wal(wal).encode()));
+        let mut transaction = Transaction::new().when(Compare::Unchanged(keys::wal(wal), own.modified));
+        let mut epochs = Taken::new();
         for slot in some {
             let key = keys::slot(*slot);
             let before = cell.slots.get(slot);
@@ -60,14 +69,42 @@ pub(crate) async fn take_all(
                 Some(view) => Compare::Unchanged(key.clone(), view.modified),
             };
             let record = inherited(*slot, wal, before, cell)?;
-            taken.push((*slot, record.epoch));
+            epochs.insert(*slot, record.epoch);
             transaction = transaction.when(compare).then(Write::Put(key, record.encode()));
         }
-        if let Outcome::Refused(_) = store.commit(transaction).await? {
-            return Err(StartError::Contended { key: wal_key });
+        match store.commit(transaction).await? {
+            Outcome::Committed(_) => taken.append(&mut epochs),
+            Outcome::Refused(_) => break,
         }
     }
     Ok(taken)
+}
+
+/// Gives slots of `wal`, which lived there up to `to`, to the open WAL `heir`, all or none. An outcome that is not known is
+/// told as it came: the keys decide.
+pub(crate) async fn give(
+    store: &dyn MetadataStore,
+    slots: &[SlotId],
+    wal: WalId,
+    to: WalPosition,
+    heir: WalId,
+    cell: &CellView,
+) -> Result<Outcome, MetadataError> {
+    let Some(target) = cell.wals.get(&heir).filter(|target| target.record.state == WalState::Open) else {
+        return Ok(Outcome::Refused(cell.revision));
+    };
+    let mut transaction = Transaction::new().when(Compare::Unchanged(keys::wal(heir), target.modified));
+    for slot in slots {
+        let Some(view) = cell.slots.get(slot).filter(|view| view.record.owner == wal) else {
+            return Ok(Outcome::Refused(cell.revision));
+        };
+        let key = keys::slot(*slot);
+        let record = succeeded(view, to, heir);
+        transaction = transaction
+            .when(Compare::Unchanged(key.clone(), view.modified))
+            .then(Write::Put(key, record.encode()));
+    }
+    store.commit(transaction).await
 }
 
 /// The slot key as the next owner writes it: epoch + 1, and the last owner's span added.
@@ -78,18 +115,26 @@ fn inherited(
     cell: &CellView,
 ) -> Result<SlotRecord, StartError> {
     let from = WalPosition::new(0);
-    let Some(SlotView { record, .. }) = before else {
+    let Some(view) = before else {
         let epoch = SlotEpoch::new(1);
         return Ok(SlotRecord { owner: wal, epoch, from, spans: Vec::new(), manifest: None, applied: None });
     };
+    let record = &view.record;
     let owner = cell.wals.get(&record.owner);
     let end = owner.and_then(crate::chain::WalView::sealed_end);
     let end = end.ok_or(StartError::SlotHeld { slot, owner: record.owner })?;
-    let last = Span { epoch: record.epoch, wal: record.owner, from: record.from, to: end };
+    Ok(succeeded(view, end, wal))
+}
+
+/// The slot key under its next owner: epoch + 1, and the last owner's span, which ends at `to`, added.
+fn succeeded(before: &SlotView, to: WalPosition, heir: WalId) -> SlotRecord {
+    let SlotView { record, .. } = before;
+    let last = Span { epoch: record.epoch, wal: record.owner, from: record.from, to };
     let mut spans = record.spans.clone();
     // An empty span holds nothing to replay, and would only keep its WAL from being retired.
     if last.to > last.from {
         spans.push(last);
     }
-    Ok(SlotRecord { owner: wal, epoch: record.epoch.next(), from, spans, ..record.clone() })
+    let from = WalPosition::new(0);
+    SlotRecord { owner: heir, epoch: record.epoch.next(), from, spans, ..record.clone() }
 }

@@ -29,11 +29,6 @@ pub(crate) enum Urge {
     Everything,
 }
 
-/// Which WAL is next: sealed ones before the own one, in the order they were opened.
-pub(crate) fn next_wal(sealed: &[Left], own: Left) -> Left {
-    sealed.iter().copied().find(|left| left.flushed < left.end).unwrap_or(own)
-}
-
 /// The next stretch of a WAL. `boundaries` are the starts of its chunks. One object holds about one chunk, so that its bytes
 /// fit the memory budget; the end of a chunk is a valid cut as is any committed position.
 pub(crate) fn next_stretch(left: Left, boundaries: &[WalPosition], urge: Urge) -> Option<Stretch> {
@@ -68,13 +63,6 @@ mod tests {
         let boundaries: Vec<_> = boundaries.iter().copied().map(WalPosition::new).collect();
         let found = next_stretch(left, &boundaries, urge).map(|next| (next.start.get(), next.end.get()));
         assert_eq!(found, expected);
-    }
-
-    #[test]
-    fn section_6_4_sealed_wals_are_flushed_before_the_own_one_in_the_order_they_were_opened() {
-        let sealed = [left(1, 50, 50), left(2, 0, 10), left(3, 0, 10)];
-        assert_eq!(next_wal(&sealed, left(4, 0, 100)).wal, wal(2));
-        assert_eq!(next_wal(&sealed[..1], left(4, 0, 100)).wal, wal(4));
     }
 
     #[test]

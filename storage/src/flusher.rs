@@ -6,6 +6,7 @@
 //! flush indexes ─► fold ─► manifest (unique name) ─► one transaction on the slot key          (flusher/manifests.rs)
 //!      └► chain entries, spans and WALs that nobody needs go                                   (flusher/tidy.rs)
 //! objects that nothing names go after a grace period                                           (flusher/garbage.rs)
+//! objects that others flushed and chained are followed                                         (flusher/follow.rs)
 //! ```
 //!
 //! One flush is in flight at a time. Every step may be cut off and repeated: what counts is decided by compare-and-swap.
@@ -13,9 +14,11 @@
 
 mod commit;
 mod fault;
+mod follow;
 mod garbage;
 mod manifests;
 mod tidy;
+mod turn;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -24,29 +27,27 @@ use std::time::Duration;
 
 use headgate_log::backoff::{Backoff, BackoffPolicy};
 use headgate_log::disk::Disk;
-use headgate_log::object::{FlushIndex, FlushObject, ObjectName, ObjectReader, build_flush};
+use headgate_log::object::{FlushIndex, FlushObject, ObjectReader, build_flush};
 use headgate_log::wal::{WalReader, list_chunks};
-use headgate_metadata::id::{SlotId, WalPosition};
+use headgate_metadata::id::{SlotId, WalId, WalPosition};
 use headgate_metadata::store::SharedStore;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
 
 pub use self::fault::FlushFault;
 use self::garbage::Candidates;
-use crate::chain::CellView;
+use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::config::NodeConfig;
-use crate::flush_plan::{Left, Stretch, Urge, next_stretch, next_wal};
+use crate::flush_plan::{Left, Stretch, Urge, next_stretch};
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
-use crate::objects::{Objects, holds};
-use crate::partition::Run;
+use crate::objects::Objects;
 use crate::random::Random;
 use crate::revision_guard::RevisionGuard;
 use crate::sequencer::Sequencer;
 use crate::slots::Slots;
 use crate::spawn;
-use crate::start_error::StartError;
 
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -66,6 +67,7 @@ pub(crate) struct Flusher {
     guard: RevisionGuard,
     slots: Arc<Slots>,
     sequencer: Arc<Sequencer>,
+    cell: Arc<CellWatch>,
     clock: SharedClock,
     random: Random,
     metrics: Arc<Metrics>,
@@ -79,30 +81,20 @@ pub(crate) struct Flusher {
 /// What the flusher remembers. Losing it costs work, never data.
 #[derive(Debug)]
 struct Progress {
-    /// Sealed WALs that are not fully flushed, in the order they were opened.
+    /// Sealed WALs that are this node's to flush, in the order they were opened.
     sealed: Vec<Left>,
     own: Left,
     /// Since when something committed is unflushed.
     unflushed_since: Option<Duration>,
     /// Slots with flushes above their manifest.
     touched: BTreeMap<SlotId, Touched>,
+    /// Up to where readers of the slots here were told that a WAL's bytes are in objects.
+    switched: BTreeMap<WalId, WalPosition>,
+    /// Since when a sealed WAL waits for whoever has the duty to flush it.
+    waiting: BTreeMap<WalId, Duration>,
     candidates: Candidates,
     tidied: Duration,
     collected: Duration,
-}
-
-/// What earlier starts have left to do.
-#[derive(Debug)]
-pub(crate) struct Backlog {
-    sealed: Vec<Left>,
-    touched: BTreeMap<SlotId, Touched>,
-}
-
-impl Backlog {
-    /// Reads the indexes of the chains, which recovery has cached.
-    pub(crate) async fn of(cell: &CellView, objects: &Objects, now: Duration) -> Result<Self, StartError> {
-        Ok(Self { sealed: sealed_left(cell), touched: touched_by_chains(cell, objects, now).await? })
-    }
 }
 
 /// What waits for a slot's next manifest.
@@ -113,7 +105,7 @@ struct Touched {
 }
 
 impl Flusher {
-    /// A flusher that goes on from the backlog.
+    /// A flusher of the sequencer's WAL, and of sealed ones.
     pub(crate) fn new(
         config: &NodeConfig,
         parts: &NodeParts,
@@ -121,15 +113,17 @@ impl Flusher {
         sequencer: &Arc<Sequencer>,
         objects: Objects,
         wal_reader: Arc<WalReader>,
-        backlog: Backlog,
+        cell: Arc<CellWatch>,
     ) -> Self {
         let now = parts.clock.monotonic();
-        let Backlog { sealed, touched } = backlog;
+        let start = WalPosition::new(0);
         let progress = Progress {
-            sealed,
-            own: Left { wal: sequencer.wal(), flushed: WalPosition::new(0), end: WalPosition::new(0) },
+            sealed: Vec::new(),
+            own: Left { wal: sequencer.wal(), flushed: start, end: start },
             unflushed_since: None,
-            touched,
+            touched: BTreeMap::new(),
+            switched: BTreeMap::new(),
+            waiting: BTreeMap::new(),
             candidates: Candidates::default(),
             tidied: now,
             collected: now,
@@ -143,6 +137,7 @@ impl Flusher {
             guard: RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir),
             slots: Arc::clone(slots),
             sequencer: Arc::clone(sequencer),
+            cell,
             clock: Arc::clone(&parts.clock),
             random: parts.random.clone(),
             metrics: Arc::clone(&parts.metrics),
@@ -182,7 +177,8 @@ impl Flusher {
     /// One piece of work, the most urgent first.
     async fn turn(&self) -> Result<Worked, FlushFault> {
         let mut progress = self.progress.lock().await;
-        self.look(&mut progress);
+        self.follow(&mut progress).await?;
+        self.look(&mut progress).await?;
         let now = self.clock.monotonic();
         let old = progress.unflushed_since.is_some_and(|since| now.saturating_sub(since) >= self.chunk_age);
         let urge = if old { Urge::Everything } else { Urge::FullChunks };
@@ -199,7 +195,9 @@ impl Flusher {
         }
         if now.saturating_sub(progress.collected) >= GARBAGE_EVERY {
             progress.collected = now;
-            self.collect(&mut progress).await?;
+            if self.cell.with(|cell| self.is_janitor(cell)) {
+                self.collect(&mut progress).await?;
+            }
         }
         Ok(Worked::Nothing)
     }
@@ -207,15 +205,16 @@ impl Flusher {
     /// Flushes everything that is committed when it is called.
     pub(crate) async fn flush_now(&self) -> Result<(), FlushFault> {
         let mut progress = self.progress.lock().await;
-        self.look(&mut progress);
+        self.look(&mut progress).await?;
         while self.flush_one(&mut progress, Urge::Everything).await? {}
         Ok(())
     }
 
-    /// Takes note of what is committed.
-    fn look(&self, progress: &mut Progress) {
+    /// Takes note of what is committed, and of what is sealed and this node's to flush.
+    async fn look(&self, progress: &mut Progress) -> Result<(), FlushFault> {
         let committed = self.sequencer.committed();
         progress.own.end = committed;
+        progress.sealed = self.on_duty(progress).await?;
         let unflushed = committed.get().saturating_sub(progress.own.flushed.get());
         let sealed: u64 = progress.sealed.iter().map(|left| left.end.get() - left.flushed.get()).sum();
         self.metrics.observe_unflushed(unflushed + sealed);
@@ -224,25 +223,35 @@ impl Flusher {
             None => Some(self.clock.monotonic()),
             since => since,
         };
+        Ok(())
     }
 
-    /// Flushes the next stretch, if there is one.
+    /// Flushes the next stretch, if there is one: sealed WALs before the own one, in the order they were opened.
     async fn flush_one(&self, progress: &mut Progress, urge: Urge) -> Result<bool, FlushFault> {
-        let left = next_wal(&progress.sealed, progress.own);
-        // A sealed WAL does not grow, so there is nothing to wait for.
-        let urge = if left.wal == progress.own.wal { urge } else { Urge::Everything };
+        for left in progress.sealed.iter().copied().chain([progress.own]).collect::<Vec<_>>() {
+            // A sealed WAL does not grow, so there is nothing to wait for.
+            let urge = if left.wal == progress.own.wal { urge } else { Urge::Everything };
+            if let Some(stretch) = self.stretch(left, urge).await? {
+                self.flush(progress, stretch).await?;
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The next stretch of a WAL that may be flushed now.
+    async fn stretch(&self, left: Left, urge: Urge) -> Result<Option<Stretch>, FlushFault> {
+        if left.flushed >= left.end {
+            return Ok(None);
+        }
+        let left = self.in_turn(left).await?;
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let boundaries = move || -> Result<Vec<_>, _> {
             Ok(list_chunks(&*disk, &dir, left.wal)?.iter().map(|chunk| chunk.start).collect())
         };
-        if left.flushed >= left.end {
-            return Ok(false);
-        }
         let boundaries: Result<Vec<_>, FlushFault> =
             spawn::blocking(boundaries).await.ok_or(FlushFault::Interrupted)?;
-        let Some(stretch) = next_stretch(left, &boundaries?, urge) else { return Ok(false) };
-        self.flush(progress, stretch).await?;
-        Ok(true)
+        Ok(next_stretch(left, &boundaries?, urge))
     }
 
     /// Builds, puts, checks and commits one object, then lets readers use it.
@@ -263,25 +272,13 @@ impl Flusher {
         // At once: were a later step to fail first, the chain could go on without this flusher knowing of it.
         self.switch_places(progress, &object, &index);
         progress.passed(Stretch { end, ..stretch });
+        if let Some(switched) = progress.switched.get_mut(&stretch.wal) {
+            *switched = end.max(*switched);
+        }
         self.objects.copy_states(&object, &index).await?;
         self.metrics.observe_flush_committed(end.get() - stretch.start.get());
         info!(wal = %stretch.wal, start = %stretch.start, %end, %object, "flushed");
         self.trim_chunks(stretch.wal).await
-    }
-
-    /// Readers find the runs in the object from now on.
-    fn switch_places(&self, progress: &mut Progress, object: &ObjectName, index: &FlushIndex) {
-        let name: Arc<str> = object.as_str().into();
-        for run in &index.runs {
-            if let Some(partition) = self.slots.known(&run.partition) {
-                partition.log().flushed(Run::in_flush(&name, run));
-            }
-        }
-        let now = self.clock.monotonic();
-        for slot in slots_in(index) {
-            let touched = progress.touched.entry(slot).or_insert(Touched { flushes: 0, since: now });
-            touched.flushes += 1;
-        }
     }
 }
 
@@ -313,34 +310,4 @@ fn slots_in(index: &FlushIndex) -> Vec<SlotId> {
     slots.sort_unstable();
     slots.dedup();
     slots
-}
-
-fn sealed_left(cell: &CellView) -> Vec<Left> {
-    let mut sealed: Vec<Left> = cell
-        .wals
-        .iter()
-        .filter_map(|(wal, view)| Some(Left { wal: *wal, flushed: view.flushed, end: view.sealed_end()? }))
-        .filter(|left| left.flushed < left.end)
-        .collect();
-    sealed.sort_unstable_by_key(|left| (left.wal.incarnation, left.wal.node));
-    sealed
-}
-
-async fn touched_by_chains(
-    cell: &CellView,
-    objects: &Objects,
-    now: Duration,
-) -> Result<BTreeMap<SlotId, Touched>, StartError> {
-    let mut touched: BTreeMap<SlotId, Touched> = BTreeMap::new();
-    for (slot, view) in &cell.slots {
-        for span in view.spans() {
-            let entries = cell.wals.get(&span.wal).map(|wal| wal.chain.as_slice()).unwrap_or_default();
-            for entry in entries.iter().filter(|entry| !view.has_applied(span.epoch, entry.end)) {
-                if holds(&*objects.cache.index(&entry.object).await?, *slot, span.epoch) {
-                    touched.entry(*slot).or_insert(Touched { flushes: 0, since: now }).flushes += 1;
-                }
-            }
-        }
-    }
-    Ok(touched)
 }

@@ -11,28 +11,35 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use headgate_log::disk::Disk;
 use headgate_log::store::Store;
-use headgate_metadata::id::{ClusterId, WalId, WalPosition};
+use headgate_metadata::id::{ClusterId, Revision, WalId, WalPosition};
 use headgate_metadata::store::SharedStore;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tracing::info;
 
+use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::config::NodeConfig;
+use crate::ensemble::{Ensemble, EnsembleParts, Standing};
 use crate::fatal::Fatal;
+use crate::fleet::Fleet;
 use crate::flusher::{FlushFault, Flusher};
 use crate::group::{Coordinator, GroupLimits};
 use crate::housekeeping::Housekeeping;
 use crate::metrics::Metrics;
+use crate::moving::Mover;
 use crate::open::Opened;
+use crate::opener::Opener;
 use crate::producer_ids::ProducerIds;
 use crate::random::Random;
 use crate::read::Reader;
+use crate::recoverer::Recoverer;
 use crate::room::{DiskRoom, FreeSpace, Room};
 use crate::sequencer::{Parts, Running, Sequencer};
 use crate::slots::Slots;
 use crate::spawn;
 use crate::start_error::StartError;
-use crate::topics::Tombstone;
+use crate::steward::Steward;
 use crate::usage::{self, ClusterUsage};
 
 /// What a node is made of; the seams come in here.
@@ -56,7 +63,12 @@ pub struct NodeParts {
     pub metrics: Arc<Metrics>,
     /// Bounds on groups.
     pub group_limits: GroupLimits,
+    /// The other nodes of the cell; `None` = this one is alone, and keeps the only copy.
+    pub fleet: Option<Arc<Fleet>>,
 }
+
+/// Copies without which nothing is committed in a fleet.
+const COPIES_MIN: usize = 2;
 
 /// A running storage node. It implements [`headgate_storage_client::Storage`].
 pub struct Node {
@@ -72,17 +84,20 @@ pub struct Node {
     producer_ids: ProducerIds,
     flusher: Arc<Flusher>,
     housekeeping: Arc<Housekeeping>,
+    /// `None` = alone: there is nobody to confirm anything.
+    standing: Option<Arc<Standing>>,
+    sealed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
 
 impl Node {
-    /// Starts a node: a new WAL, its earlier ones sealed, every slot of the cell taken, state restored, then open
-    /// (`storage/PROTOCOL.md` §5). A start that fails or is cancelled may be repeated; nothing is lost.
+    /// Starts a node: a new WAL, and the slots. A node without a fleet seals its earlier WALs, takes every slot of the cell, and
+    /// has restored them on return; in a fleet the steward takes slots once there are mirrors (`storage/PROTOCOL.md` §5). A start
+    /// that fails or is cancelled may be repeated; nothing is lost.
     pub async fn start(config: NodeConfig, parts: NodeParts) -> Result<Arc<Self>, StartError> {
         config.validate()?;
         let opened = crate::open::open(&config, &parts).await?;
-        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog } =
-            opened;
+        let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, cell } = opened;
         let cold = crate::cold::Cold::new(
             Arc::clone(&wal_reader),
             objects.cache.clone(),
@@ -102,47 +117,144 @@ impl Node {
                 dir: config.wal_dir.clone(),
                 chunk_bytes: config.chunk_bytes,
             },
+            copies_min: parts.fleet.as_ref().map_or(1, |_| COPIES_MIN),
         })
         .map_err(StartError::Thread)?;
         let groups = Arc::new(Coordinator::new(Arc::clone(&sequencer) as _, parts.group_limits));
-        for (slot, record) in &coordinators {
-            let gone = Tombstone { cluster: record.cluster, topic: None };
-            if slots.slot(*slot).is_some_and(|slot| slot.state().remembers(&gone)) {
-                continue;
-            }
-            groups.replay(*slot, record).map_err(|_| StartError::ManifestState(*slot))?;
-        }
         let room = Arc::new(Room::new(
             config.queued_bytes_per_cluster_max,
             config.disk_free_slow_bytes,
             config.disk_free_refuse_bytes,
         ));
-        let flusher =
-            Arc::new(Flusher::new(&config, &parts, &slots, &sequencer, objects, wal_reader, backlog));
+        let flusher = Arc::new(Flusher::new(
+            &config,
+            &parts,
+            &slots,
+            &sequencer,
+            objects.clone(),
+            Arc::clone(&wal_reader),
+            Arc::clone(&cell),
+        ));
         let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room, &groups);
+        let opener = Arc::new(Opener {
+            slots: Arc::clone(&slots),
+            topics: Arc::clone(&topics),
+            objects,
+            disk: Arc::clone(&parts.disk),
+            wal_dir: config.wal_dir.clone(),
+            wal_reader,
+            groups: Arc::clone(&groups),
+            flusher: Arc::clone(&flusher),
+        });
         let node = Arc::new(Self {
             wal,
             clock: Arc::clone(&parts.clock),
             slots,
-            topics: Arc::clone(&topics),
+            topics,
             reader,
             room,
             sequencer,
             running: Mutex::new(Some(running)),
-            groups: Arc::clone(&groups),
+            groups,
             producer_ids: ProducerIds::new(Arc::clone(&parts.store)),
-            flusher: Arc::clone(&flusher),
+            flusher,
             housekeeping: Arc::new(housekeeping),
+            standing: parts.fleet.as_ref().map(|fleet| {
+                let network = Arc::clone(&fleet.network);
+                Arc::new(Standing::new(wal, Arc::clone(&parts.clock), network))
+            }),
+            sealed: watch::Sender::new(false),
             tasks: Mutex::default(),
         });
-        let housekeeping = Arc::clone(&node.housekeeping);
-        let store = Arc::clone(&parts.store);
-        node.own(spawn::task(async move { topics.follow(store, topics_seen).await }));
-        node.own(spawn::task(async move { groups.run().await }));
-        node.own(spawn::task(async move { flusher.run().await }));
-        node.own(spawn::task(async move { housekeeping.run().await }));
+        if parts.fleet.is_none() {
+            crate::alone::take_all(&config, &parts, &cell, wal, &opener).await?;
+        }
+        node.run_tasks(&parts, topics_seen, &cell);
+        if let (Some(fleet), Some(standing)) = (&parts.fleet, &node.standing) {
+            node.join_fleet(&config, &parts, fleet, standing, &cell, &opener);
+        }
         info!(%wal, "storage node open");
         Ok(node)
+    }
+
+    fn run_tasks(&self, parts: &NodeParts, topics_seen: Revision, cell: &Arc<CellWatch>) {
+        let (topics, store) = (Arc::clone(&self.topics), Arc::clone(&parts.store));
+        self.own(spawn::task(async move { topics.follow(store, topics_seen).await }));
+        let (cell, store) = (Arc::clone(cell), Arc::clone(&parts.store));
+        self.own(spawn::task(async move { cell.follow(store).await }));
+        let groups = Arc::clone(&self.groups);
+        self.own(spawn::task(async move { groups.run().await }));
+        let flusher = Arc::clone(&self.flusher);
+        self.own(spawn::task(async move { flusher.run().await }));
+        let housekeeping = Arc::clone(&self.housekeeping);
+        self.own(spawn::task(async move { housekeeping.run().await }));
+    }
+
+    /// What only a node of a fleet does: mirrors for its own log, recovery of others', and slots as their keys say.
+    fn join_fleet(
+        &self,
+        config: &NodeConfig,
+        parts: &NodeParts,
+        fleet: &Arc<Fleet>,
+        standing: &Arc<Standing>,
+        cell: &Arc<CellWatch>,
+        opener: &Arc<Opener>,
+    ) {
+        let ensemble = Ensemble::new(EnsembleParts {
+            fleet: Arc::clone(fleet),
+            wal_dir: config.wal_dir.clone(),
+            store: Arc::clone(&parts.store),
+            cell: Arc::clone(cell),
+            sequencer: Arc::clone(&self.sequencer),
+            clock: Arc::clone(&parts.clock),
+            standing: Arc::clone(standing),
+            copies_min: COPIES_MIN,
+        });
+        let recoverer = Recoverer {
+            fleet: Arc::clone(fleet),
+            store: Arc::clone(&parts.store),
+            cell: Arc::clone(cell),
+            clock: Arc::clone(&parts.clock),
+            own: self.wal,
+        };
+        let mover = Mover {
+            fleet: Arc::clone(fleet),
+            store: Arc::clone(&parts.store),
+            cell: Arc::clone(cell),
+            clock: Arc::clone(&parts.clock),
+            sequencer: Arc::clone(&self.sequencer),
+            flusher: Arc::clone(&self.flusher),
+            opener: Arc::clone(opener),
+            settled: None,
+        };
+        let steward = Steward {
+            fleet: Arc::clone(fleet),
+            store: Arc::clone(&parts.store),
+            cell: Arc::clone(cell),
+            clock: Arc::clone(&parts.clock),
+            standing: Arc::clone(standing),
+            opener: Arc::clone(opener),
+            mover,
+            own: self.wal,
+            copies_min: COPIES_MIN,
+        };
+        let (sealed, rounds) = (self.sealed.clone(), Arc::clone(standing));
+        self.own(spawn::task(async move { ensemble.run(sealed).await }));
+        self.own(spawn::task(async move { rounds.run().await }));
+        self.own(spawn::task(async move { recoverer.run().await }));
+        self.own(spawn::task(async move { steward.run().await }));
+    }
+
+    /// Returns when others have sealed this node's WAL: it cannot commit any more. The process halts the node and starts it
+    /// anew, with a new WAL; it never argues (`storage/PROTOCOL.md` §4).
+    pub async fn sealed(&self) {
+        // The sender lives as long as `self`.
+        drop(self.sealed.subscribe().wait_for(|sealed| *sealed).await);
+    }
+
+    /// How many slots are open here.
+    pub fn open_slots(&self) -> usize {
+        self.slots.owned().count()
     }
 
     /// Stops cleanly: takes no more appends, ends waits, finishes what is queued, and closes the WAL synced. Flushes nothing:
@@ -152,8 +264,7 @@ impl Node {
         self.reader.end_waits();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {
-            let sequencer = Arc::clone(&self.sequencer);
-            spawn::blocking(move || running.stop(&sequencer)).await;
+            running.stop(&self.sequencer).await;
         }
         info!(wal = %self.wal, "storage node stopped");
     }
@@ -165,8 +276,7 @@ impl Node {
         self.reader.end_waits();
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(running) = running {
-            let sequencer = Arc::clone(&self.sequencer);
-            spawn::blocking(move || running.halt(&sequencer)).await;
+            running.halt(&self.sequencer).await;
         }
     }
 

@@ -1,29 +1,25 @@
-//! A start, step by step (`storage/PROTOCOL.md` §5 "First start"): incarnation, own WAL registered, earlier WALs sealed, slots
-//! taken, state restored. Each step may be repeated from the keys alone.
+//! A start, step by step (`storage/PROTOCOL.md` §5 "First start"): incarnation, own WAL registered, the parts that slots are
+//! opened with. Each step may be repeated from the keys alone.
 
 use std::sync::Arc;
 
 use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig};
 use headgate_metadata::counters;
 use headgate_metadata::id::{Revision, WalId};
-use headgate_metadata::record::WalState;
-use tracing::info;
 
+use crate::cell_watch::CellWatch;
 use crate::chain::CellView;
 use crate::claim;
 use crate::config::NodeConfig;
-use crate::flusher::Backlog;
 use crate::node::NodeParts;
 use crate::objects::Objects;
-use crate::recovery::{CoordinatorState, Recovery};
 use crate::revision_guard::RevisionGuard;
-use crate::seal::seal;
 use crate::slots::Slots;
 use crate::spawn;
 use crate::start_error::StartError;
 use crate::topics::Topics;
 
-/// An opened node, not yet running.
+/// An opened node that owns nothing yet.
 pub(crate) struct Opened {
     pub(crate) wal: WalId,
     pub(crate) writer: WalWriter,
@@ -33,9 +29,7 @@ pub(crate) struct Opened {
     pub(crate) topics_seen: Revision,
     pub(crate) objects: Objects,
     pub(crate) wal_reader: Arc<WalReader>,
-    pub(crate) coordinators: CoordinatorState,
-    /// What is left to flush and to apply.
-    pub(crate) backlog: Backlog,
+    pub(crate) cell: Arc<CellWatch>,
 }
 
 pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opened, StartError> {
@@ -51,19 +45,9 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let incarnation = counters::next_incarnation(store).await?;
     let wal = WalId { node: config.node, incarnation };
     claim::register(store, wal).await?;
-    let before = CellView::read(store).await?;
-    for view in
-        before.wals.values().filter(|view| view.record.wal.node == config.node && view.record.wal != wal)
-    {
-        if !matches!(view.record.state, WalState::Sealed { .. }) {
-            seal(store, &parts.disk, &config.wal_dir, view, config.wal_sync).await?;
-        }
-    }
-    let sealed = CellView::read(store).await?;
-    let taken = claim::take_all(store, identity.slots, wal, &sealed).await?;
     let topics = Arc::new(Topics::new());
     let topics_seen = topics.load(store).await?;
-    let slots = Arc::new(Slots::new(identity.slots, taken, Arc::clone(&topics)));
+    let slots = Arc::new(Slots::new(identity.slots, Arc::clone(&topics)));
     let (given, cache) = (parts.objects.clone(), config.block_cache());
     let (disk, dir) = (Arc::clone(&parts.disk), config.wal_dir.clone());
     let opened = spawn::blocking(move || Objects::open(given, cache, disk, &dir)).await;
@@ -72,19 +56,9 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let cell = CellView::read(store).await?;
     let (seen, remembering) = (cell.revision, guard.clone());
     spawn::blocking(move || remembering.remember(seen)).await.ok_or(StartError::Interrupted)??;
-    let recovery = Recovery {
-        slots: Arc::clone(&slots),
-        topics: Arc::clone(&topics),
-        objects: objects.clone(),
-        disk: Arc::clone(&parts.disk),
-        wal_dir: config.wal_dir.clone(),
-        wal: Arc::clone(&wal_reader),
-    };
-    let coordinators = recovery.run(&cell).await?;
     let (disk, dir, chunk_bytes) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.chunk_bytes);
-    let backlog = Backlog::of(&cell, &objects, parts.clock.monotonic()).await?;
     let create = move || WalWriter::create(disk, &dir, wal, WalWriterConfig { chunk_bytes });
     let writer = spawn::blocking(create).await.ok_or(StartError::Interrupted)??;
-    info!(%wal, slots = identity.slots, revision = %cell.revision, "slots taken and restored");
-    Ok(Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, coordinators, backlog })
+    let cell = Arc::new(CellWatch::new(cell));
+    Ok(Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, cell })
 }

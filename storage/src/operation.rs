@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, SlotId, TimestampMs, TopicId};
+use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, SlotId, TimestampMs, TopicId, WalPosition};
 use headgate_storage_client::{AppendError, Appended, RecordBatch, Reservation};
 use tokio::sync::{oneshot, watch};
 
@@ -36,6 +36,8 @@ pub(crate) enum Operation {
     Trim { partition: Arc<Partition>, trim: Trim, done: Done },
     /// The hour may be over: usage marks that are due are written.
     Mark { slot: SlotId, done: Done },
+    /// Changes nothing: answered when everything before it is committed, with the end of what is.
+    Barrier { done: oneshot::Sender<WalPosition> },
     /// A topic or a whole cluster was removed.
     Remove { slot: SlotId, cluster: ClusterId, topic: Option<TopicId>, done: Done },
 }
@@ -50,7 +52,9 @@ impl Operation {
                 records.iter().map(|record| state_bytes(record) + RECORD_BYTES).sum()
             }
             Self::Sent { totals, .. } => totals.len() as u64 * RECORD_BYTES,
-            Self::Trim { .. } | Self::Mark { .. } | Self::Remove { .. } => RECORD_BYTES,
+            Self::Trim { .. } | Self::Mark { .. } | Self::Barrier { .. } | Self::Remove { .. } => {
+                RECORD_BYTES
+            }
         }
     }
 
@@ -62,7 +66,11 @@ impl Operation {
             }
             Self::State { settled, .. } => drop(settled.send(Progress::Lost)),
             // Dropping the sender says that it never will be.
-            Self::Sent { .. } | Self::Trim { .. } | Self::Mark { .. } | Self::Remove { .. } => {}
+            Self::Sent { .. }
+            | Self::Trim { .. }
+            | Self::Mark { .. }
+            | Self::Barrier { .. }
+            | Self::Remove { .. } => {}
         }
     }
 }
@@ -89,6 +97,8 @@ pub(crate) enum Held {
     State(watch::Sender<Progress>),
     /// A moved log start; readers see it on release.
     Trim { partition: Arc<Partition>, trim: Trim, done: Done },
+    /// Whoever waits until everything before it is committed.
+    Barrier(oneshot::Sender<WalPosition>),
     /// Anything that has nothing more to do.
     Done(Done),
 }
@@ -101,7 +111,7 @@ impl Held {
                 let _ = answer.send(Err(AppendError::Unconfirmed));
             }
             Self::State(settled) => drop(settled.send(Progress::Lost)),
-            Self::Trim { .. } | Self::Done(_) => {}
+            Self::Trim { .. } | Self::Barrier(_) | Self::Done(_) => {}
         }
     }
 }

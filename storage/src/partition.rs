@@ -169,6 +169,8 @@ pub(crate) struct PartitionLog {
     tail: VecDeque<TailBatch>,
     /// Batches below are in `runs`.
     flushed: Offset,
+    /// Runs beyond a stretch that is not known to be flushed yet: logs of several nodes are flushed by several nodes.
+    ahead: Vec<Run>,
     epochs: Epochs,
     aborted: Vec<(AbortedTransaction, Offset)>,
     pub(crate) producers: Producers,
@@ -180,6 +182,8 @@ pub(crate) struct PartitionLog {
     /// What each gateway incarnation last reported as sent, with the slot time of the report.
     pub(crate) sent: BTreeMap<Incarnation, (ByteCount, TimestampMs)>,
     pub(crate) waiters: Waiters,
+    /// The slot was given away: whoever still holds this state holds the past, and nothing may be ordered on it.
+    pub(crate) discarded: bool,
 }
 
 /// A batch's assigned place in the partition.
@@ -290,7 +294,21 @@ impl PartitionLog {
     }
 
     /// A flush object counts from now on: its run takes over from the batches it covers.
-    pub(crate) fn flushed(&mut self, mut run: Run) {
+    pub(crate) fn flushed(&mut self, run: Run) {
+        if run.first > self.flushed {
+            if !self.ahead.contains(&run) {
+                self.ahead.push(run);
+            }
+            return;
+        }
+        self.take_over(run);
+        while let Some(at) = self.ahead.iter().position(|run| run.first <= self.flushed) {
+            let run = self.ahead.swap_remove(at);
+            self.take_over(run);
+        }
+    }
+
+    fn take_over(&mut self, mut run: Run) {
         if run.next <= self.flushed || run.first < self.flushed {
             return;
         }

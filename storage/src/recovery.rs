@@ -16,12 +16,14 @@ use headgate_log::state_record::{
 };
 use headgate_log::wal::{BatchControl, BatchMeta, RecordHeader, RecordKind, StateMeta, WalReader, WalScan};
 use headgate_metadata::id::{PartitionKey, SlotEpoch, SlotId, TimestampMs, WalId, WalPosition};
+use headgate_metadata::record::Span;
 use headgate_storage_client::PartitionAddress;
 
-use crate::chain::{CellView, WalView};
+use crate::chain::CellView;
 use crate::objects::Objects;
 use crate::partition::{BatchEntry, Restored, Run};
 use crate::producer_state::{RememberedBatch, last_sequence};
+use crate::slot::Slot;
 use crate::slots::Slots;
 use crate::spawn;
 use crate::start_error::StartError;
@@ -31,8 +33,10 @@ use crate::topics::{Tombstone, Topics};
 /// State that belongs to coordinators, in the order they must take it in.
 pub(crate) type CoordinatorState = Vec<(SlotId, StateRecord)>;
 
-/// Restores all slots.
+/// Restores slots before they are published.
 pub(crate) struct Recovery {
+    /// The slots that are opened: nobody else has them yet.
+    pub(crate) opening: BTreeMap<SlotId, Arc<Slot>>,
     pub(crate) slots: Arc<Slots>,
     pub(crate) topics: Arc<Topics>,
     pub(crate) objects: Objects,
@@ -42,11 +46,10 @@ pub(crate) struct Recovery {
 }
 
 impl Recovery {
-    /// Restores every owned slot from one view of the cell.
+    /// Restores the slots from one view of the cell.
     pub(crate) async fn run(self, cell: &CellView) -> Result<CoordinatorState, StartError> {
         let mut coordinators = Vec::new();
-        let ids: Vec<SlotId> = self.slots.owned().map(|slot| slot.id).collect();
-        for slot in ids {
+        for slot in self.opening.keys().copied() {
             let Some(view) = cell.slots.get(&slot) else { continue };
             let manifest = self.objects.fold_slot(slot, view, cell).await?;
             let base = load_state(&self.objects.store, &manifest).await?;
@@ -59,14 +62,13 @@ impl Recovery {
             }
             self.install(slot, manifest, base, lists, &mut coordinators)?;
         }
-        let replayed = spawn::blocking({
-            let (unflushed, spans) = (unflushed(cell), epochs_by_wal(cell));
-            move || self.replay_headers(&unflushed, &spans).map(|replayed| (self.slots, replayed))
+        let unflushed = Unflushed::of(cell, self.opening.keys().copied());
+        let replayed = spawn::blocking(move || {
+            self.replay_headers(&unflushed, &mut coordinators)?;
+            self.note_unmarked();
+            Ok(coordinators)
         });
-        let (slots, replayed) = replayed.await.ok_or(StartError::Interrupted)??;
-        coordinators.extend(replayed);
-        note_unmarked(&slots);
-        Ok(coordinators)
+        replayed.await.ok_or(StartError::Interrupted)?
     }
 
     /// Takes a folded manifest in.
@@ -78,7 +80,7 @@ impl Recovery {
         mut lists: BTreeMap<PartitionKey, Vec<RunRef>>,
         coordinators: &mut CoordinatorState,
     ) -> Result<(), StartError> {
-        let slot = self.slots.slot(slot_id).ok_or(StartError::NoManifest(slot_id))?;
+        let slot = self.opening.get(&slot_id).ok_or(StartError::NoManifest(slot_id))?;
         slot.state().advance(manifest.slot_time);
         let state = manifest.state(base);
         for (key, partition) in manifest.partitions {
@@ -105,27 +107,35 @@ impl Recovery {
         Ok(())
     }
 
-    /// Replays the record headers of what is not flushed, WAL by WAL in the order they were opened. Blocks.
+    /// Replays the record headers of what is not flushed: each WAL is read once, each slot taken in in the order of its epochs.
+    /// Blocks.
     fn replay_headers(
         &self,
-        unflushed: &[(WalId, WalPosition, WalPosition)],
-        epochs: &BTreeMap<(WalId, SlotId), SlotEpoch>,
-    ) -> Result<CoordinatorState, StartError> {
-        let mut coordinators = Vec::new();
-        for (wal, from, end) in unflushed {
+        unflushed: &Unflushed,
+        coordinators: &mut CoordinatorState,
+    ) -> Result<(), StartError> {
+        let mut headers: BTreeMap<(SlotId, SlotEpoch), Vec<RecordHeader>> = BTreeMap::new();
+        for (wal, Stretch { from, end }) in &unflushed.stretches {
             let scan = WalScan::open(Arc::clone(&self.disk), &self.wal_dir, *wal, Some(*end))?;
             if scan.start() > *from {
                 return Err(StartError::WalShort { wal: *wal, found: scan.start(), expected: *from });
             }
             for header in scan.records(*from)? {
                 let header = header?;
+                let lived = (header.stamp.slot, header.stamp.slot_epoch);
                 // Records of other epochs are another owner's part of the log, or lie below what the slot inherits.
-                if epochs.get(&(*wal, header.stamp.slot)) == Some(&header.stamp.slot_epoch) {
-                    self.replay(*wal, &header, &mut coordinators)?;
+                if unflushed.spans.get(&lived).is_some_and(|span| span.wal == *wal) {
+                    headers.entry(lived).or_default().push(header);
                 }
             }
         }
-        Ok(coordinators)
+        for (lived, headers) in headers {
+            let Some(span) = unflushed.spans.get(&lived) else { continue };
+            for header in headers.iter().filter(|header| header.place.header_position < span.to) {
+                self.replay(span.wal, header, coordinators)?;
+            }
+        }
+        Ok(())
     }
 
     fn replay(
@@ -135,7 +145,7 @@ impl Recovery {
         coordinators: &mut CoordinatorState,
     ) -> Result<(), StartError> {
         let slot_id = header.stamp.slot;
-        let Some(slot) = self.slots.slot(slot_id) else { return Ok(()) };
+        let Some(slot) = self.opening.get(&slot_id) else { return Ok(()) };
         let time = slot.state().advance(header.stamp.slot_time);
         match &header.kind {
             RecordKind::Batch(meta) => self.replay_batch(wal, header, meta),
@@ -156,7 +166,7 @@ impl Recovery {
     fn replay_batch(&self, wal: WalId, header: &RecordHeader, meta: &BatchMeta) -> Result<(), StartError> {
         let address = PartitionAddress { key: meta.partition, slot: header.stamp.slot };
         // What the slot's own log removed. A removal it does not know yet takes this batch's bytes into account when it comes.
-        let forgot = self.slots.slot(address.slot).is_none_or(|slot| slot.state().forgot(&address.key));
+        let forgot = self.opening.get(&address.slot).is_none_or(|slot| slot.state().forgot(&address.key));
         if forgot {
             return Ok(());
         }
@@ -196,7 +206,7 @@ impl Recovery {
         time: TimestampMs,
         coordinators: &mut CoordinatorState,
     ) -> Option<()> {
-        let slot = self.slots.slot(slot_id)?;
+        let slot = self.opening.get(&slot_id)?;
         let (cluster, key, value) = (meta.cluster, &meta.key, meta.value.as_deref());
         match (meta.kind, value) {
             (USAGE_MARK, Some(value)) => {
@@ -246,18 +256,18 @@ impl Recovery {
         }
         Some(())
     }
-}
 
-/// Partitions whose counters changed since their last usage mark get one when their hour is over (§13: on opening, missed
-/// hours are marked first).
-fn note_unmarked(slots: &Slots) {
-    for partition in slots.partitions() {
-        let Some(slot) = slots.slot(partition.address.slot) else { continue };
-        let mut state = slot.state();
-        let marked = state.marks_of(partition.address.key).last().map(|(_, counters)| counters);
-        let mut log = partition.log();
-        if log.counters != marked.unwrap_or_default() {
-            state.changed(&partition, &mut log.unmarked);
+    /// Partitions whose counters changed since their last usage mark get one when their hour is over (§13: on opening, missed
+    /// hours are marked first).
+    fn note_unmarked(&self) {
+        for partition in self.slots.partitions() {
+            let Some(slot) = self.opening.get(&partition.address.slot) else { continue };
+            let mut state = slot.state();
+            let marked = state.marks_of(partition.address.key).last().map(|(_, counters)| counters);
+            let mut log = partition.log();
+            if log.counters != marked.unwrap_or_default() {
+                state.changed(&partition, &mut log.unmarked);
+            }
         }
     }
 }
@@ -295,24 +305,37 @@ fn restored(partition: PartitionManifest, older: Vec<RunRef>) -> Restored {
     }
 }
 
-/// The stretches of sealed WALs that are in no object yet: `(wal, from, end)`, in the order the WALs were opened.
-fn unflushed(cell: &CellView) -> Vec<(WalId, WalPosition, WalPosition)> {
-    let sealed =
-        |view: &WalView| view.sealed_end().filter(|end| view.flushed < *end).map(|end| (view.flushed, end));
-    let mut rest: Vec<_> = cell
-        .wals
-        .iter()
-        .filter_map(|(wal, view)| sealed(view).map(|(from, end)| (*wal, from, end)))
-        .collect();
-    rest.sort_unstable_by_key(|(wal, _, _)| (wal.incarnation, wal.node));
-    rest
+/// What of some slots' spans is in no object yet.
+pub(crate) struct Unflushed {
+    /// The spans of the slots, the owner's own excepted. A slot lives in one WAL under one epoch only.
+    spans: BTreeMap<(SlotId, SlotEpoch), Span>,
+    /// What must be read of each WAL.
+    pub(crate) stretches: BTreeMap<WalId, Stretch>,
 }
 
-/// Under which epoch each slot lived in each WAL. A slot lives in one WAL under one epoch only.
-fn epochs_by_wal(cell: &CellView) -> BTreeMap<(WalId, SlotId), SlotEpoch> {
-    let spans = cell
-        .slots
-        .iter()
-        .flat_map(|(slot, view)| view.record.spans.iter().map(|span| ((span.wal, *slot), span.epoch)));
-    spans.collect()
+/// WAL bytes `[from, end)`; both lie between groups.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stretch {
+    pub(crate) from: WalPosition,
+    pub(crate) end: WalPosition,
+}
+
+impl Unflushed {
+    /// Of these slots, at one revision.
+    pub(crate) fn of(cell: &CellView, slots: impl Iterator<Item = SlotId>) -> Self {
+        let mut unflushed = Self { spans: BTreeMap::new(), stretches: BTreeMap::new() };
+        for slot in slots {
+            let spans = cell.slots.get(&slot).map(|view| view.record.spans.as_slice()).unwrap_or_default();
+            for span in spans {
+                let flushed = cell.wals.get(&span.wal).map_or(span.to, |wal| wal.flushed);
+                if flushed < span.to {
+                    unflushed.spans.insert((slot, span.epoch), *span);
+                    let from = Stretch { from: flushed, end: span.to };
+                    let stretch = unflushed.stretches.entry(span.wal).or_insert(from);
+                    stretch.end = stretch.end.max(span.to);
+                }
+            }
+        }
+        unflushed
+    }
 }

@@ -52,14 +52,14 @@ pub(crate) async fn seal(
 }
 
 /// What the disk holds of a WAL.
-struct Found {
-    end: WalPosition,
+pub(crate) struct Found {
+    pub(crate) end: WalPosition,
     /// The last chunk of a WAL that is not sealed is never removed, so none at all means that files are missing.
-    has_chunks: bool,
+    pub(crate) has_chunks: bool,
 }
 
 /// Reads the valid groups and makes them durable; what was read must be what the disk holds before the end is recorded.
-fn find_end(disk: &Arc<dyn Disk>, root: &Path, wal: WalId) -> Result<Found, StartError> {
+pub(crate) fn find_end(disk: &Arc<dyn Disk>, root: &Path, wal: WalId) -> Result<Found, StartError> {
     if let Some(reason) = is_poisoned(&**disk, root, wal)? {
         warn!(%wal, reason, "a sync of this WAL failed, rewriting its chunks");
         rewrite_poisoned(&**disk, root, wal)?;

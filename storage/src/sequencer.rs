@@ -6,15 +6,16 @@
 //! ```
 //!
 //! While a group is written and synced, the next one gathers in the queue: the disk's speed sets the group, there is no
-//! timer. Invariants: WAL order is state order; an answer leaves only through the gate; after a failed write or sync
+//! timer. Mirrors stream the same bytes beside (outbox.rs) and say how far they are; the gate waits for all. Invariants: WAL order is state order; an answer leaves only through the gate; after a failed write or sync
 //! nothing is acknowledged any more and the process is told to stop (§14).
 
 mod commit;
 mod order;
+mod signal;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
+use std::time::Duration;
 
 use headgate_log::wal::{GROUP_HEADER_BYTES, GroupBuilder, WalWriteError, WalWriter, WrittenGroup};
 use headgate_metadata::id::{ClusterId, SlotId, TimestampMs, WalId, WalPosition};
@@ -22,12 +23,15 @@ use tokio::sync::Notify;
 use tracing::{error, warn};
 
 use self::order::Pending;
+use self::signal::Signal;
 use crate::clock::SharedClock;
 use crate::config::WalSync;
 use crate::fatal::Fatal;
+use crate::fleet::Member;
 use crate::gate::Gate;
 use crate::metrics::Metrics;
 use crate::operation::{Held, Operation};
+use crate::outbox::Outbox;
 use crate::pace::Pace;
 use crate::queue::FairQueue;
 use crate::room::DiskRoom;
@@ -39,8 +43,11 @@ use crate::tail::Tail;
 
 /// What a group takes beside its operations: its header, and usage marks that fall due in it.
 const GROUP_OVERHEAD_BYTES: u64 = 1 << 20;
-/// The owner is the first member of its ensemble, and on one node the only one.
-const OWNER: usize = 0;
+/// What may be written and not yet committed: mirrors that lag make the owner wait here. Higher: more memory while they do.
+/// Lower: a short pause of a mirror is felt sooner.
+const UNCOMMITTED_BYTES_MAX: u64 = 32 << 20;
+/// How long a clean stop waits for mirrors.
+const CLOSING_WAIT: Duration = Duration::from_secs(5);
 
 /// Everybody's side of the sequencer.
 #[derive(Debug)]
@@ -48,13 +55,17 @@ pub(crate) struct Sequencer {
     wal: WalId,
     inbox: Mutex<Inbox>,
     work: Condvar,
+    /// The same for a sequencer that runs as a task.
+    task_work: Notify,
     committed: AtomicU64,
     chunk_full: Notify,
+    outbox: Outbox,
 }
 
 #[derive(Debug)]
 struct Inbox {
     queue: FairQueue<Operation>,
+    signals: Vec<Signal>,
     life: Life,
     /// Whether the sequencer sleeps and must be woken.
     idle: bool,
@@ -82,13 +93,13 @@ pub(crate) struct Parts {
     pub(crate) sync: WalSync,
     pub(crate) tail_bytes_max: u64,
     pub(crate) disk_room: DiskRoom,
+    /// Copies without which nothing is committed, the owner's included.
+    pub(crate) copies_min: usize,
 }
 
-/// The running thread. Joined by [`Running::stop`].
+/// The running sequencer. Joined by [`Running::stop`].
 #[derive(Debug)]
-pub(crate) struct Running {
-    thread: JoinHandle<()>,
-}
+pub(crate) struct Running(spawn::Worker);
 
 struct Worker {
     shared: Arc<Sequencer>,
@@ -103,19 +114,36 @@ struct Worker {
     gate: Gate<Held>,
     tail: Tail,
     disk_room: DiskRoom,
+    owner: Member,
+    /// When it was first found closing.
+    closing_since: Option<Duration>,
+}
+
+/// What a look into the inbox found.
+enum Gathered {
+    /// A group.
+    Group,
+    /// Nothing to do yet.
+    Nothing,
+    /// The end.
+    End,
 }
 
 impl Sequencer {
-    /// Starts the thread.
+    /// Starts the thread, or on a runtime with one thread a task.
     pub(crate) fn start(parts: Parts) -> std::io::Result<(Arc<Self>, Running)> {
         let position = parts.writer.position();
-        let inbox = Inbox { queue: FairQueue::default(), life: Life::Open, idle: false };
+        let wal = parts.writer.wal();
+        let owner = (wal.node, wal.incarnation);
+        let inbox = Inbox { queue: FairQueue::default(), signals: Vec::new(), life: Life::Open, idle: false };
         let shared = Arc::new(Self {
-            wal: parts.writer.wal(),
+            wal,
             inbox: Mutex::new(inbox),
             work: Condvar::new(),
+            task_work: Notify::new(),
             committed: AtomicU64::new(position.get()),
             chunk_full: Notify::new(),
+            outbox: Outbox::new(position),
         });
         let mut worker = Worker {
             shared: Arc::clone(&shared),
@@ -127,12 +155,18 @@ impl Sequencer {
             fatal: parts.fatal,
             sync: parts.sync,
             pace: Pace::new(),
-            gate: Gate::new(1, position),
+            gate: Gate::new(owner, parts.copies_min, position),
             tail: Tail::new(parts.tail_bytes_max),
             disk_room: parts.disk_room,
+            owner,
+            closing_since: None,
         };
-        let thread = spawn::thread("sequencer", move || worker.run())?;
-        Ok((shared, Running { thread }))
+        let running = if spawn::is_single_threaded() {
+            spawn::Worker::Task(spawn::task(async move { worker.run_as_task().await }))
+        } else {
+            spawn::Worker::Thread(spawn::thread("sequencer", move || worker.run())?)
+        };
+        Ok((shared, Running(running)))
     }
 
     /// The WAL it writes.
@@ -143,6 +177,11 @@ impl Sequencer {
     /// The end of the last committed write group.
     pub(crate) fn committed(&self) -> WalPosition {
         WalPosition::new(self.committed.load(Ordering::Acquire))
+    }
+
+    /// What mirrors stream.
+    pub(crate) fn outbox(&self) -> &Outbox {
+        &self.outbox
     }
 
     /// Returns when a chunk became full since the last call. Cancel safe.
@@ -159,10 +198,15 @@ impl Sequencer {
             return;
         }
         inbox.queue.push(cluster, operation.bytes(), operation);
-        let wake = std::mem::replace(&mut inbox.idle, false);
+        self.wake(inbox);
+    }
+
+    fn wake(&self, mut inbox: MutexGuard<'_, Inbox>) {
+        let idle = std::mem::replace(&mut inbox.idle, false);
         drop(inbox);
-        if wake {
+        if idle {
             self.work.notify_one();
+            self.task_work.notify_one();
         }
     }
 
@@ -188,6 +232,7 @@ impl Sequencer {
         }
         drop(inbox);
         self.work.notify_one();
+        self.task_work.notify_one();
     }
 }
 
@@ -201,20 +246,22 @@ impl StateLog for Sequencer {
 }
 
 impl Running {
-    /// Ends the thread at once, as a crash would: nothing is synced or closed, what is queued is refused. Blocks.
-    pub(crate) fn halt(self, sequencer: &Sequencer) {
+    /// Ends it at once, as a crash would: nothing is synced or closed, what is queued is refused.
+    pub(crate) async fn halt(self, sequencer: &Sequencer) {
         sequencer.halt();
-        if self.thread.join().is_err() {
-            error!("sequencer ended by a panic");
-        }
+        self.join().await;
     }
 
-    /// Lets queued operations finish, writes the closing group, and returns when the thread has ended. Blocks.
-    pub(crate) fn stop(self, sequencer: &Sequencer) {
+    /// Lets queued operations finish, writes the closing group, and returns when it has ended.
+    pub(crate) async fn stop(self, sequencer: &Sequencer) {
         if sequencer.is_open() {
             sequencer.close(Life::Closing);
         }
-        if self.thread.join().is_err() {
+        self.join().await;
+    }
+
+    async fn join(self) {
+        if !self.0.join().await {
             error!("sequencer ended by a panic");
         }
     }
@@ -248,19 +295,78 @@ impl Worker {
         self.close_clean();
     }
 
-    /// Waits for work and takes the next group. `false` when closing and nothing is left.
-    fn gather(&mut self, group: &mut Vec<Operation>) -> bool {
-        let mut inbox = self.shared.inbox();
-        while inbox.queue.is_empty() || inbox.life == Life::Halted {
-            if inbox.life != Life::Open {
-                return false;
+    /// The same loop where there is no other thread.
+    async fn run_as_task(&mut self) {
+        let _stop = PanicStop { shared: Arc::clone(&self.shared), fatal: self.fatal.clone() };
+        let shared = Arc::clone(&self.shared);
+        let mut group = Vec::new();
+        loop {
+            let gathered = self.look(&mut shared.inbox(), &mut group);
+            match gathered {
+                Gathered::End => break,
+                Gathered::Nothing => {
+                    drop(tokio::time::timeout(CLOSING_WAIT / 10, shared.task_work.notified()).await);
+                    continue;
+                }
+                Gathered::Group => {}
             }
-            inbox.idle = true;
-            inbox = self.shared.work.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+            if let Err(error) = self.process(&mut group) {
+                self.fail(&error);
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+        self.close_clean();
+    }
+
+    /// Waits for work and takes the next group. `false` at the end.
+    fn gather(&mut self, group: &mut Vec<Operation>) -> bool {
+        let shared = Arc::clone(&self.shared);
+        let mut inbox = shared.inbox();
+        loop {
+            match self.look(&mut inbox, group) {
+                Gathered::Group => return true,
+                Gathered::End => return false,
+                Gathered::Nothing if inbox.life == Life::Open => {
+                    inbox = shared.work.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+                }
+                Gathered::Nothing => {
+                    let waited = shared.work.wait_timeout(inbox, CLOSING_WAIT / 10);
+                    inbox = waited.unwrap_or_else(PoisonError::into_inner).0;
+                }
+            }
             inbox.idle = false;
         }
-        inbox.queue.drain(self.pace.limit(), group);
-        true
+    }
+
+    /// Takes in what mirrors said, then the next group if it may be written now.
+    fn look(&mut self, inbox: &mut Inbox, group: &mut Vec<Operation>) -> Gathered {
+        if inbox.life == Life::Halted {
+            return Gathered::End;
+        }
+        if !inbox.signals.is_empty() {
+            std::mem::take(&mut inbox.signals).into_iter().for_each(|signal| self.take_in(signal));
+            self.publish_committed();
+            self.release();
+        }
+        let written = self.writer.as_ref().map_or(WalPosition::new(0), WalWriter::position);
+        let uncommitted = written.get() - self.gate.committed().get();
+        if inbox.life != Life::Open && (inbox.queue.is_empty() || self.has_waited()) {
+            if uncommitted == 0 || self.has_waited() {
+                return Gathered::End;
+            }
+        } else if !inbox.queue.is_empty() && uncommitted < UNCOMMITTED_BYTES_MAX {
+            inbox.queue.drain(self.pace.limit(), group);
+            return Gathered::Group;
+        }
+        inbox.idle = true;
+        Gathered::Nothing
+    }
+
+    /// Whether a closing sequencer has waited long enough for its mirrors.
+    fn has_waited(&mut self) -> bool {
+        let now = self.clock.monotonic();
+        now.saturating_sub(*self.closing_since.get_or_insert(now)) >= CLOSING_WAIT
     }
 
     fn process(&mut self, group: &mut Vec<Operation>) -> Result<(), WalWriteError> {
@@ -324,6 +430,8 @@ impl Worker {
         };
         let chunk = writer.chunk_start();
         let written = writer.write(builder)?;
+        // Mirrors write and sync it while this disk does.
+        self.shared.outbox.wrote(&written);
         if self.sync == WalSync::Fsync {
             writer.sync()?;
         }
@@ -341,9 +449,15 @@ impl Worker {
             self.gate.hold(depends_on, held.with_bytes(&mut batches));
         }
         if let Some(end) = end {
-            self.gate.member_holds(OWNER, end);
-            self.shared.committed.store(self.gate.committed().get(), Ordering::Release);
+            self.gate.member_holds(self.owner, end);
+            self.publish_committed();
         }
+    }
+
+    fn publish_committed(&self) {
+        let committed = self.gate.committed();
+        self.shared.committed.store(committed.get(), Ordering::Release);
+        self.shared.outbox.committed(committed);
     }
 
     /// Stops for ever: what the disk holds is unknown (§14).
@@ -364,13 +478,18 @@ impl Worker {
     fn close_clean(&mut self) {
         let halted = self.shared.inbox().life == Life::Halted;
         self.shared.close(Life::Closed);
+        self.refuse_queued();
+        self.gate.abandon().for_each(Held::lose);
         if halted {
-            self.refuse_queued();
             return;
         }
         let Some(writer) = self.writer.take() else { return };
         match writer.close_clean(self.wall()) {
-            Ok(end) => self.shared.committed.store(end.get(), Ordering::Release),
+            // A closing group changes nothing, so it needs no mirror.
+            Ok(end) if self.shared.committed() == self.shared.outbox.written() => {
+                self.shared.committed.store(end.get(), Ordering::Release);
+            }
+            Ok(_) => {}
             Err(error) => error!(%error, "write-ahead log not closed cleanly"),
         }
     }

@@ -1,10 +1,14 @@
 //! The slots and partitions of the node: one hash lookup from a key to its state.
+//!
+//! A slot is *published* when everything of it is restored, and taken back before it is given away: what is not published is
+//! not owned, whoever asks.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
 use headgate_log::usage::UsageCounters;
-use headgate_metadata::id::{ClusterId, PartitionKey, SlotEpoch, SlotId, TopicId};
+use headgate_metadata::id::{ClusterId, PartitionKey, SlotId, TopicId};
 use headgate_storage_client::PartitionAddress;
 
 use crate::partition::Partition;
@@ -15,34 +19,65 @@ use crate::topics::Topics;
 #[derive(Debug)]
 pub(crate) struct Slots {
     /// By slot number; `None` = owned elsewhere.
-    owned: Vec<Option<Slot>>,
+    owned: Vec<RwLock<Option<Arc<Slot>>>>,
     partitions: DashMap<PartitionKey, Arc<Partition>>,
     topics: Arc<Topics>,
 }
 
 impl Slots {
-    pub(crate) fn new(
-        count: u16,
-        owned: impl IntoIterator<Item = (SlotId, SlotEpoch)>,
-        topics: Arc<Topics>,
-    ) -> Self {
-        let mut slots: Vec<Option<Slot>> = (0..count).map(|_| None).collect();
-        for (id, epoch) in owned {
-            if let Some(place) = slots.get_mut(usize::from(id.get())) {
-                *place = Some(Slot::new(id, epoch));
-            }
-        }
-        Self { owned: slots, partitions: DashMap::new(), topics }
+    /// Owns nothing yet, of `count` slots.
+    pub(crate) fn new(count: u16, topics: Arc<Topics>) -> Self {
+        let owned = (0..count).map(|_| RwLock::default()).collect();
+        Self { owned, partitions: DashMap::new(), topics }
+    }
+
+    /// How many slots the cell has.
+    pub(crate) fn count(&self) -> u16 {
+        self.owned.len() as u16
     }
 
     /// The slot, if this node owns it.
-    pub(crate) fn slot(&self, slot: SlotId) -> Option<&Slot> {
-        self.owned.get(usize::from(slot.get()))?.as_ref()
+    pub(crate) fn slot(&self, slot: SlotId) -> Option<Arc<Slot>> {
+        let place = self.owned.get(usize::from(slot.get()))?;
+        place.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The owned slots, in order.
-    pub(crate) fn owned(&self) -> impl Iterator<Item = &Slot> {
-        self.owned.iter().flatten()
+    pub(crate) fn owned(&self) -> impl Iterator<Item = Arc<Slot>> {
+        self.owned.iter().filter_map(|place| place.read().unwrap_or_else(PoisonError::into_inner).clone())
+    }
+
+    /// From now on the slot is served. Everything of it is restored.
+    pub(crate) fn publish(&self, slot: Arc<Slot>) {
+        if let Some(place) = self.owned.get(usize::from(slot.id.get())) {
+            *place.write().unwrap_or_else(PoisonError::into_inner) = Some(slot);
+        }
+    }
+
+    /// From now on the slot is not served: nobody finds it. Its state stays until [`Slots::discard`].
+    pub(crate) fn withdraw(&self, slot: SlotId) -> Option<Arc<Slot>> {
+        let place = self.owned.get(usize::from(slot.get()))?;
+        place.write().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
+    /// Drops all state of slots that are not served. One pass over all partitions.
+    pub(crate) fn discard(&self, slots: &BTreeSet<SlotId>) {
+        self.partitions.retain(|_, partition| {
+            let gone = slots.contains(&partition.address.slot);
+            if gone {
+                let mut log = partition.log();
+                log.discarded = true;
+                log.waiters.end_all();
+            }
+            !gone
+        });
+    }
+
+    /// Ends the waits for partitions of these slots: long polls come back empty and ask again, elsewhere.
+    pub(crate) fn end_waits(&self, slots: &BTreeSet<SlotId>) {
+        for partition in self.partitions.iter().filter(|entry| slots.contains(&entry.address.slot)) {
+            partition.log().waiters.end_all();
+        }
     }
 
     /// The partition, if anything is known of it.

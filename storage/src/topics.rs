@@ -12,9 +12,9 @@ use headgate_metadata::id::{ClusterId, PartitionKey, Revision, SlotId, TopicId};
 use headgate_metadata::keys;
 use headgate_metadata::record::{Record, RemovedRecord, TopicRecord};
 use headgate_metadata::store::{Changes, MetadataError, MetadataStore, Select, SharedStore};
-use tokio::sync::watch;
 use tracing::warn;
 
+use crate::bell::Bell;
 use crate::partition::Keep;
 
 /// Kafka's default `retention.ms`: seven days.
@@ -93,7 +93,7 @@ impl Tombstone {
 #[derive(Debug)]
 pub(crate) struct Topics {
     known: RwLock<Known>,
-    seen: watch::Sender<Revision>,
+    seen: Bell<Revision>,
 }
 
 #[derive(Debug, Default)]
@@ -105,7 +105,7 @@ struct Known {
 
 impl Topics {
     pub(crate) fn new() -> Self {
-        Self { known: RwLock::default(), seen: watch::Sender::new(Revision::new(0)) }
+        Self { known: RwLock::default(), seen: Bell::new(Revision::new(0)) }
     }
 
     /// The topic's settings; the defaults until the watch brings others.
@@ -150,15 +150,12 @@ impl Topics {
 
     /// Whether the watch has come to `revision`.
     pub(crate) fn has_seen(&self, revision: Revision) -> bool {
-        *self.seen.borrow() >= revision
+        self.seen.get() >= revision
     }
 
     /// Waits until the watch has come to `revision` (`storage/PROTOCOL.md` §9). Cancel safe.
     pub(crate) async fn caught_up(&self, revision: Revision) {
-        if !self.has_seen(revision) {
-            // The sender lives as long as `self`.
-            drop(self.seen.subscribe().wait_for(|seen| *seen >= revision).await);
-        }
+        self.seen.wait_for(|seen| seen >= revision).await;
     }
 
     /// Reads everything once; [`Topics::follow`] keeps it up to date from there.
@@ -168,7 +165,7 @@ impl Topics {
         for entry in snapshot.results.iter().flatten() {
             self.apply(&entry.key, Some(&entry.value));
         }
-        self.seen.send_replace(snapshot.revision);
+        self.seen.set(snapshot.revision);
         Ok(snapshot.revision)
     }
 
@@ -193,7 +190,7 @@ impl Topics {
             for event in events {
                 self.apply(&event.key, event.value.as_deref());
             }
-            self.seen.send_replace(through);
+            self.seen.set(through);
         }
     }
 

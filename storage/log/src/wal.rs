@@ -18,6 +18,7 @@
 //! 3. Chunk files are never reused, renamed or appended to by another incarnation.
 
 mod chunk;
+mod copy;
 mod error;
 mod group;
 mod poison;
@@ -28,6 +29,7 @@ mod walk;
 mod writer;
 
 pub use chunk::{Chunk, list_chunks, list_wals, remove_chunks_below, remove_wal, wal_dir};
+pub use copy::{CopiedGroup, CopyError, WalCopy, is_unfinished_copy, promise, read_groups};
 pub use error::{Corruption, WalReadError, WalWriteError};
 pub use group::{GROUP_HEADER_BYTES, GroupBuilder, GroupHeader, WrittenBatch, WrittenGroup};
 pub use poison::{is_poisoned, poison, rewrite_poisoned};

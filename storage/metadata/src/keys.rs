@@ -1,6 +1,6 @@
 //! Where each record stands in the metadata store. The drawing is in [`crate::record`].
 
-use crate::id::{AccountId, ClusterId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
+use crate::id::{AccountId, ClusterId, NodeId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
 
 /// The cell's identity.
 pub const CELL: &str = "cell";
@@ -14,6 +14,10 @@ pub const CLUSTERS: &str = "cluster/";
 pub const WALS: &str = "wal/";
 /// All slots.
 pub const SLOTS: &str = "slot/";
+/// All live storage nodes.
+pub const NODES: &str = "node/";
+/// Where slots were told to live.
+pub const PLACEMENTS: &str = "placement/";
 /// All users of all accounts.
 pub const USERS: &str = "user/";
 /// All access keys.
@@ -97,6 +101,14 @@ pub fn chain(wal: WalId, start: WalPosition) -> String {
 /// The mark that a WAL is gone.
 pub fn retired(wal: WalId) -> String {
     format!("retired/{wal}")
+}
+/// A live storage node.
+pub fn node(node: NodeId) -> String {
+    format!("{NODES}{node}")
+}
+/// Where a slot was told to live.
+pub fn placement(slot: SlotId) -> String {
+    format!("{PLACEMENTS}{:05}", slot.get())
 }
 /// A slot.
 pub fn slot(slot: SlotId) -> String {

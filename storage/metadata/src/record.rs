@@ -21,6 +21,8 @@
 //! chain/<wal>/<start, 20 digits>        ChainRecord
 //! retired/<wal>                         RetiredRecord
 //! slot/<slot, 5 digits>                 SlotRecord
+//! node/<node>                           NodeRecord             goes with the node's lease
+//! placement/<slot, 5 digits>            PlacementRecord        absent = where rendezvous puts it
 //! ```
 //!
 //! Field names and tags are persisted: they are added, never renamed or reused.
@@ -92,7 +94,9 @@ records!(
     FlushedRecord,
     ChainRecord,
     RetiredRecord,
-    SlotRecord
+    SlotRecord,
+    NodeRecord,
+    PlacementRecord
 );
 
 /// The cell's identity; stands in the object store too, so that a store of another cell is refused.
@@ -408,6 +412,30 @@ pub struct SlotRecord {
     pub manifest: Option<String>,
     /// What the manifest contains.
     pub applied: Option<Applied>,
+}
+
+/// A live storage node, as it tells of itself. Its key goes with the node's lease; that a node is gone decides nothing by
+/// itself (`PROTOCOL.md` §10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub node: NodeId,
+    /// Which start of its process: a mirror is named by both.
+    pub incarnation: Incarnation,
+    /// `host:port` where gateways and other nodes reach it.
+    pub address: String,
+    /// Its zone; mirrors are chosen in other ones.
+    pub zone: String,
+    /// It is about to leave: it gets nothing more, and gives away what it has.
+    pub draining: bool,
+}
+
+/// Where a slot shall live, by an operator's or a balancer's word. Its owner moves it there and it stays; without a record it
+/// lives where rendezvous hashing puts it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlacementRecord {
+    /// The node that shall own it.
+    pub node: NodeId,
 }
 
 /// A block of producer ids that a node drew from the counter.

@@ -4,7 +4,7 @@ use headgate_log::disk::DiskError;
 use headgate_log::object::{FlushError, ObjectError, ObjectName};
 use headgate_log::store::StoreError;
 use headgate_log::wal::WalReadError;
-use headgate_metadata::id::{SlotId, WalId, WalPosition};
+use headgate_metadata::id::{WalId, WalPosition};
 use headgate_metadata::store::MetadataError;
 
 use crate::start_error::StartError;
@@ -40,9 +40,6 @@ pub enum FlushFault {
         /// Where the store stands.
         flushed: WalPosition,
     },
-    /// The slot key changed: another owner. This one stops writing its manifests.
-    #[error("slot {0} has another owner")]
-    SlotLost(SlotId),
     /// A slot's manifest cannot be made.
     #[error(transparent)]
     Slot(#[from] Box<StartError>),
@@ -70,7 +67,6 @@ impl FlushFault {
             Self::Object(ObjectError::Store(_))
             | Self::Store(_)
             | Self::Metadata(_)
-            | Self::SlotLost(_)
             | Self::Disk(_)
             | Self::Interrupted => false,
         }

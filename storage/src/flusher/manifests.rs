@@ -50,10 +50,15 @@ impl Flusher {
     ) -> Result<(), FlushFault> {
         for _ in 0..ATTEMPTS_MAX {
             let cell = CellView::read(&*self.store).await?;
-            let view = cell.slots.get(&slot).filter(|view| view.record.owner == self.sequencer.wal());
+            // What the manifest takes in must be known to readers here: its chain entries may go at once.
+            self.cell.learn(&cell);
+            self.follow(progress).await?;
+            let owned = |view: &&SlotView| view.record.owner == self.sequencer.wal();
+            let view = cell.slots.get(&slot).filter(owned).filter(|_| self.slots.slot(slot).is_some());
             let Some(view) = view else {
+                // It has another owner now, who writes its manifests.
                 progress.touched.remove(&slot);
-                return Err(FlushFault::SlotLost(slot));
+                return Ok(());
             };
             let manifest = self.objects.fold_slot(slot, view, &cell).await?;
             let Some(applied) = manifest.applied.filter(|applied| view.record.applied != Some(*applied))

@@ -22,17 +22,31 @@ impl Flusher {
         let cell = CellView::read(&*self.store).await?;
         let now = self.clock.monotonic();
         for slot in Self::with_many_spans(&cell) {
+            if self.slots.slot(slot).is_none() {
+                continue;
+            }
             let touched = progress.touched.entry(slot).or_insert(Touched { flushes: 0, since: now });
             touched.flushes = touched.flushes.max(2 * self.manifest_flushes_max);
         }
         self.drop_spans(&cell).await?;
+        if self.is_janitor(&cell) {
+            self.tidy_cell().await?;
+        }
+        let cell = CellView::read(&*self.store).await?;
+        self.cell.learn(&cell);
+        // Before chunks go, readers here must know of everything that is flushed.
+        self.follow(progress).await?;
+        self.remove_local(&cell).await
+    }
+
+    /// What one node does for the whole cell.
+    async fn tidy_cell(&self) -> Result<(), FlushFault> {
         let cell = CellView::read(&*self.store).await?;
         self.drop_chain_entries(&cell).await?;
         let cell = CellView::read(&*self.store).await?;
         for wal in cell.wals.values() {
             self.retire(wal, &cell).await?;
         }
-        self.remove_local(&cell).await?;
         self.forget_retired().await
     }
 
@@ -105,7 +119,8 @@ impl Flusher {
         Ok(())
     }
 
-    /// Removes the directories of WALs that are flushed to their sealed end, or positively retired.
+    /// Removes the directories of WALs that are flushed to their sealed end, or positively retired, and of copies of other
+    /// nodes' WALs the chunks that are flushed.
     async fn remove_local(&self, cell: &CellView) -> Result<(), FlushFault> {
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let listed =
@@ -115,6 +130,9 @@ impl Flusher {
                 Some(view) => view.sealed_end().is_some_and(|end| view.flushed >= end),
                 None => self.store.get(&keys::retired(wal)).await?.is_some(),
             };
+            if !covered && wal != self.sequencer.wal() {
+                self.trim_chunks(wal).await?;
+            }
             if covered {
                 let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
                 self.wal_reader.forget(wal);

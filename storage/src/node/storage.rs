@@ -7,8 +7,8 @@ use headgate_metadata::id::{
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave,
-    LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress, PartitionSize, ReadError,
-    ReadOutcome, ReadRequest, Reservation, SentBytes, Storage, Sync, Synced, Unavailable,
+    LeaveOutcome, MemberIdentity, OffsetAt, OffsetQuery, PartitionAddress, PartitionRead, PartitionSize,
+    ReadError, ReadOutcome, ReadRequest, Reservation, SentBytes, Storage, Sync, Synced, Unavailable,
 };
 use tracing::warn;
 
@@ -18,7 +18,37 @@ use crate::usage;
 
 impl Node {
     fn check_slot(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {
+        // An owner that nobody confirms may be dead without knowing it (`storage/PROTOCOL.md` §9).
+        if self.standing.as_ref().is_some_and(|standing| !standing.is_good()) {
+            return Err(Unavailable::NotOwner);
+        }
         self.slots.slot(slot).map(|slot| slot.epoch).ok_or(Unavailable::NotOwner)
+    }
+
+    /// Waits for a confirmation that began after this call: what a stale owner could get wrong is answered only then. `false` =
+    /// there was none within the caller's patience.
+    async fn confirm(&self, caller: &Caller) -> bool {
+        match &self.standing {
+            None => true,
+            Some(standing) => tokio::time::timeout(caller.patience, standing.confirm()).await.is_ok(),
+        }
+    }
+
+    /// The answer, if this node was the owner after the question came.
+    async fn if_owned<T>(
+        &self,
+        caller: &Caller,
+        partition: PartitionAddress,
+        answer: Result<T, ReadError>,
+    ) -> Result<T, ReadError> {
+        let owned = self.confirm(caller).await && self.check_slot(partition.slot).is_ok();
+        if owned { answer } else { Err(ReadError::NotOwner) }
+    }
+
+    /// As [`Node::check_slot`], and confirmed: every answer of a coordinator says what it holds.
+    async fn confirm_group(&self, caller: &Caller, address: &GroupAddress) -> Result<(), GroupError> {
+        self.check_group(address)?;
+        if self.confirm(caller).await { self.check_group(address) } else { Err(GroupError::NotOwner) }
     }
 
     /// Lets the topic watch come to what the gateway has seen, within the caller's patience (`storage/PROTOCOL.md` §9).
@@ -71,7 +101,18 @@ impl Storage for Node {
 
     async fn read(&self, caller: &Caller, request: &ReadRequest) -> Vec<ReadOutcome> {
         self.catch_up(caller).await;
-        self.reader.read(request).await
+        let outcomes = self.reader.read(request).await;
+        let is_beyond = |outcome: &ReadOutcome| matches!(outcome, Err(ReadError::OutOfRange { .. }));
+        if outcomes.iter().any(is_beyond) && !self.confirm(caller).await {
+            return outcomes.iter().map(|_| Err(ReadError::NotOwner)).collect();
+        }
+        let still = |at: &PartitionRead| self.check_slot(at.partition.slot).is_ok();
+        let owned = request.partitions.iter().map(still);
+        outcomes
+            .into_iter()
+            .zip(owned)
+            .map(|(outcome, is)| if is { outcome } else { Err(ReadError::NotOwner) })
+            .collect()
     }
 
     async fn await_data(&self, caller: &Caller, from: &[(PartitionAddress, Offset)], bytes_min: u64) {
@@ -88,7 +129,8 @@ impl Storage for Node {
         query: OffsetQuery,
     ) -> Result<OffsetAt, ReadError> {
         self.catch_up(caller).await;
-        self.reader.offsets_at(partition, query).await
+        let found = self.reader.offsets_at(partition, query).await;
+        self.if_owned(caller, partition, found).await
     }
 
     async fn epoch_end(
@@ -98,7 +140,8 @@ impl Storage for Node {
         epoch: LeaderEpoch,
     ) -> Result<EpochEnd, ReadError> {
         self.catch_up(caller).await;
-        self.reader.epoch_end(partition, epoch)
+        let found = self.reader.epoch_end(partition, epoch);
+        self.if_owned(caller, partition, found).await
     }
 
     async fn leader_epoch(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {
@@ -118,79 +161,79 @@ impl Storage for Node {
         group: &GroupAddress,
         join: Join,
     ) -> Result<Joined, GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.join(caller, group, join).await
     }
 
     async fn sync_group(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
         sync: Sync,
     ) -> Result<Synced, GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.sync(group, sync).await
     }
 
     async fn heartbeat(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
         identity: MemberIdentity,
         generation: i32,
     ) -> Result<(), GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.heartbeat(group, &identity, generation).await
     }
 
     async fn leave_group(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
         members: Vec<Leave>,
     ) -> Result<Vec<LeaveOutcome>, GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.leave(group, members).await
     }
 
     async fn commit_offsets(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
         commit: CommitOffsets,
     ) -> Result<(), GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.commit(group, commit).await
     }
 
     async fn fetch_offsets(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
         fetch: FetchOffsets,
     ) -> Result<Vec<CommittedOffset>, GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.fetch(group, fetch).await
     }
 
     async fn describe_group(
         &self,
-        _caller: &Caller,
+        caller: &Caller,
         group: &GroupAddress,
     ) -> Result<GroupDescription, GroupError> {
-        self.check_group(group)?;
+        self.confirm_group(caller, group).await?;
         self.groups.describe(group).await
     }
 
     async fn list_groups(&self, caller: &Caller, slots: &[SlotId]) -> Result<Vec<GroupListing>, GroupError> {
-        if slots.iter().any(|slot| self.check_slot(*slot).is_err()) {
+        if !self.confirm(caller).await || slots.iter().any(|slot| self.check_slot(*slot).is_err()) {
             return Err(GroupError::NotOwner);
         }
         Ok(self.groups.list(caller.cluster, slots))
     }
 
-    async fn delete_group(&self, _caller: &Caller, group: &GroupAddress) -> Result<(), GroupError> {
-        self.check_group(group)?;
+    async fn delete_group(&self, caller: &Caller, group: &GroupAddress) -> Result<(), GroupError> {
+        self.confirm_group(caller, group).await?;
         self.groups.delete(group).await
     }
 

@@ -32,6 +32,10 @@ impl Worker {
                 partition.log().drop_below(trim.to);
                 let _ = done.send(());
             }
+            Held::Barrier(done) => {
+                // The end of a group, which the barrier's own place in it need not be.
+                let _ = done.send(self.gate.committed());
+            }
             Held::Done(done) => {
                 let _ = done.send(());
             }

@@ -104,6 +104,10 @@ impl Worker {
 
     fn order_one(&self, ordering: &mut Ordering<'_>, operation: Operation) {
         let slot_id = match &operation {
+            Operation::Barrier { .. } => {
+                ordering.barrier(operation);
+                return;
+            }
             Operation::Append { partition, .. } | Operation::Trim { partition, .. } => partition.address.slot,
             Operation::State { slot, .. }
             | Operation::Sent { slot, .. }
@@ -114,6 +118,7 @@ impl Worker {
             refuse_foreign(operation);
             return;
         };
+        let slot = &*slot;
         let mut state = slot.state();
         ordering.mark_if_due(slot, &mut state);
         match operation {
@@ -133,6 +138,7 @@ impl Worker {
                 ordering.trim(slot, &mut state, partition, trim, done);
             }
             Operation::Mark { done, .. } => ordering.hold_done(done),
+            Operation::Barrier { .. } => {}
             Operation::Remove { cluster, topic, done, .. } => {
                 ordering.remove(slot, &mut state, Tombstone { cluster, topic });
                 for (key, counters) in self.slots.forget(slot.id, cluster, topic) {
@@ -150,6 +156,14 @@ impl Ordering<'_> {
         self.pending.push(Pending { depends_on, held: Ordered::Other(held) });
     }
 
+    /// Waits for everything pushed so far, of all slots.
+    fn barrier(&mut self, operation: Operation) {
+        if let Operation::Barrier { done } = operation {
+            let end = if self.builder.is_empty() { self.before } else { self.builder.next_position() };
+            self.hold(end, Held::Barrier(done));
+        }
+    }
+
     /// Waits for everything pushed so far.
     fn hold_done(&mut self, done: Done) {
         let depends_on = if self.builder.is_empty() { self.before } else { self.builder.next_position() };
@@ -163,6 +177,11 @@ impl Ordering<'_> {
             return;
         }
         let mut log = partition.log();
+        if log.discarded {
+            drop(log);
+            self.hold(self.before, Held::Judged { outcome: Err(AppendError::NotOwner), answer });
+            return;
+        }
         let outcome = match log.judge(&batch, state.time().max(self.now)) {
             Ok(Verdict::Append) => None,
             Ok(Verdict::Duplicate(base_offset)) => {
@@ -214,7 +233,7 @@ impl Ordering<'_> {
             let mut log = partition.log();
             let reported = log.sent.get(&gateway).map_or(0, |(last, _)| last.get());
             let more = total.get().saturating_sub(reported);
-            if more == 0 || partition.topic.removed() {
+            if more == 0 || partition.topic.removed() || log.discarded {
                 continue;
             }
             let time = state.advance(self.now);
@@ -243,7 +262,7 @@ impl Ordering<'_> {
         done: Done,
     ) {
         let mut log = partition.log();
-        if partition.topic.removed() || trim.to <= log.log_start() {
+        if partition.topic.removed() || log.discarded || trim.to <= log.log_start() {
             drop(log);
             self.hold_done(done);
             return;

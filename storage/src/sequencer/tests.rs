@@ -12,6 +12,7 @@ use headgate_storage_client::{
 
 use super::*;
 use crate::clock::ManualClock;
+use crate::slot::Slot;
 use crate::state_log::{Progress, StateKind};
 use crate::topics::Topics;
 
@@ -92,8 +93,8 @@ impl Rig {
         let config = WalWriterConfig { chunk_bytes: 64 << 20 };
         let dir = PathBuf::from("/wal");
         let writer = WalWriter::create(Arc::new(disk), &dir, wal, config).expect("memory takes it");
-        let slots = Slots::new(1, [(SlotId::new(0), SlotEpoch::new(1))], Arc::new(Topics::new()));
-        let slots = Arc::new(slots);
+        let slots = Arc::new(Slots::new(1, Arc::new(Topics::new())));
+        slots.publish(Arc::new(Slot::new(SlotId::new(0), SlotEpoch::new(1))));
         let (sequencer, running) = Sequencer::start(Parts {
             writer,
             slots: Arc::clone(&slots),
@@ -103,6 +104,7 @@ impl Rig {
             sync: WalSync::Fsync,
             tail_bytes_max: 1 << 30,
             disk_room: DiskRoom { free_space: Arc::new(|_| None), dir, chunk_bytes: 64 << 20 },
+            copies_min: 1,
         })
         .expect("there are threads");
         Self { sequencer, running: Some(running), slots, sync: Some(sync), sync_began }
@@ -147,7 +149,7 @@ impl Drop for Rig {
     fn drop(&mut self) {
         self.sync = None;
         if let Some(running) = self.running.take() {
-            running.stop(&self.sequencer);
+            stop(running, &self.sequencer);
         }
     }
 }
@@ -162,6 +164,11 @@ fn batch(bytes: usize) -> RecordBatch {
     let sum = headgate_log::checksum::crc32c(&raw[21..]);
     raw[17..21].copy_from_slice(&sum.to_be_bytes());
     RecordBatch::parse(&raw.into()).expect("the batch is right")
+}
+
+fn stop(running: Running, sequencer: &Sequencer) {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+    runtime.block_on(running.stop(sequencer));
 }
 
 fn is_answered<T>(completion: &mut Completion<T>) -> bool {
@@ -248,7 +255,7 @@ fn a_clean_stop_finishes_what_is_queued_and_refuses_what_comes_later() {
     let mut queued = rig.append(1, 100);
     rig.sync = None;
     let running = rig.running.take().expect("it runs");
-    running.stop(&rig.sequencer);
+    stop(running, &rig.sequencer);
     assert!(is_answered(&mut first) && is_answered(&mut queued));
     let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
     let late = runtime.block_on(rig.append(1, 100));

@@ -96,6 +96,7 @@ impl Cell {
             fatal: Fatal::new(move |_| stopped.store(true, Ordering::SeqCst)),
             metrics: Arc::new(Metrics::default()),
             group_limits: GroupLimits::default(),
+            fleet: None,
         };
         Node::start(self.config.clone(), parts).await
     }

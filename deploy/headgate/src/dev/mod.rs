@@ -230,6 +230,7 @@ async fn start_node(
         }),
         metrics,
         group_limits: GroupLimits::default(),
+        fleet: None,
     };
     Ok(Node::start(config, parts).await?)
 }

@@ -27,7 +27,7 @@ use crate::batch_frame::BATCH_HEADER_BYTES;
 use crate::checksum::crc32c;
 use crate::codec::{Decoder, Encode, FormatError, verify};
 use crate::wal::record::{BATCH_RECORD_HEADER_BYTES, STATE_RECORD_HEADER_BYTES, encode_batch, encode_state};
-use crate::wal::{BatchMeta, RecordPlace, Stamp, StateMeta};
+use crate::wal::{BatchMeta, CopiedGroup, RecordPlace, Stamp, StateMeta};
 
 /// The bytes of a group header.
 pub const GROUP_HEADER_BYTES: usize = 64;
@@ -150,6 +150,8 @@ pub struct WrittenBatch {
     pub header: Bytes,
     /// Its records, as they were pushed.
     pub records: Bytes,
+    /// Where in the group's header buffer the records belong.
+    headers_end: usize,
 }
 
 /// A group that was written; durable when the writer's `synced_through` has reached its end.
@@ -161,6 +163,33 @@ pub struct WrittenGroup {
     pub end: WalPosition,
     /// Its batches, in the order they were pushed.
     pub batches: Vec<WrittenBatch>,
+    /// Where the chunk begins that holds it.
+    pub chunk_start: WalPosition,
+    /// The size of that chunk.
+    pub chunk_bytes: u64,
+    /// All headers and state records of the group.
+    headers: Bytes,
+}
+
+impl WrittenGroup {
+    /// The group as mirrors take it: slices of what was written, nothing is copied.
+    pub fn copied(&self) -> CopiedGroup {
+        let mut bytes = Vec::with_capacity(2 * self.batches.len() + 1);
+        let mut from = 0;
+        for batch in &self.batches {
+            bytes.push(self.headers.slice(from..batch.headers_end));
+            bytes.push(batch.records.clone());
+            from = batch.headers_end;
+        }
+        bytes.push(self.headers.slice(from..));
+        CopiedGroup {
+            position: self.position,
+            end: self.end,
+            chunk_start: self.chunk_start,
+            chunk_bytes: self.chunk_bytes,
+            bytes,
+        }
+    }
 }
 
 impl GroupBuilder {
@@ -281,13 +310,16 @@ impl SealedGroup {
         slices
     }
 
-    pub(crate) fn into_written(self) -> WrittenGroup {
+    pub(crate) fn into_written(self, chunk_start: WalPosition, chunk_bytes: u64) -> WrittenGroup {
         let headers = self.headers;
         let batches = self.batches.into_iter().map(|batch| WrittenBatch {
             place: batch.place,
             header: headers.slice(batch.headers_end - BATCH_HEADER_BYTES..batch.headers_end),
             records: batch.records,
+            headers_end: batch.headers_end,
         });
-        WrittenGroup { position: self.header.position, end: self.header.end(), batches: batches.collect() }
+        let batches = batches.collect();
+        let (position, end) = (self.header.position, self.header.end());
+        WrittenGroup { position, end, batches, chunk_start, chunk_bytes, headers }
     }
 }

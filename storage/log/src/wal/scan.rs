@@ -274,6 +274,11 @@ struct Current {
 }
 
 impl Records {
+    /// Where the group begins that held the record yielded last.
+    pub fn group(&self) -> Option<WalPosition> {
+        self.current.as_ref()?.group.map(|(group, _)| group.position)
+    }
+
     /// The next record header, whether wanted or not.
     fn step(&mut self) -> Result<Option<RecordHeader>, WalReadError> {
         loop {

@@ -121,7 +121,7 @@ impl WalWriter {
             return Err(self.fail(error));
         }
         self.position = sealed.header.end();
-        Ok(sealed.into_written())
+        Ok(sealed.into_written(chunk.start, chunk.capacity))
     }
 
     /// Makes everything written durable and returns up to where. On failure the copy is marked as not to be trusted and

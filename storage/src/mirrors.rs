@@ -1,0 +1,361 @@
+//! The copies this process keeps of other nodes' WALs (`storage/PROTOCOL.md` §2.3, §3, §4).
+//!
+//! Each copy has one worker: what is asked of it is done in the order it was asked. Invariants: an answer of a position is
+//! given when everything below is as durable as `wal.sync` demands; a copy that promised a seal takes nothing more; a copy of
+//! an earlier process is not a member's, unless everybody restarted.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use headgate_log::disk::Disk;
+use headgate_log::wal::{CopiedGroup, CopyError, WalCopy, is_unfinished_copy, promise};
+use headgate_metadata::id::{WalId, WalPosition};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::{info, warn};
+
+use crate::clock::SharedClock;
+use crate::config::WalSync;
+use crate::fleet::Member;
+use crate::peer::PeerReply;
+use crate::room::FreeSpace;
+use crate::seal::find_end;
+use crate::spawn;
+
+/// Groups that are written between two looks at the queue: they share a sync where the format allows it.
+const BATCH_MAX: usize = 64;
+
+/// What the copies are made of.
+#[derive(Clone)]
+pub struct MirrorParts {
+    /// This process.
+    pub me: Member,
+    /// The disk they lie on.
+    pub disk: Arc<dyn Disk>,
+    /// Below it one directory per WAL, the own ones included.
+    pub wal_dir: PathBuf,
+    /// When a copy counts as held; the same rule on every copy.
+    pub wal_sync: WalSync,
+    /// The clocks.
+    pub clock: SharedClock,
+    /// The free space of the disk.
+    pub free_space: FreeSpace,
+}
+
+/// All copies of this process.
+pub struct Mirrors {
+    parts: MirrorParts,
+    copies: Mutex<BTreeMap<WalId, Arc<Mirror>>>,
+}
+
+/// One copy.
+struct Mirror {
+    jobs: mpsc::UnboundedSender<Job>,
+    seen: Mutex<Seen>,
+    worker: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What others may know of a copy without waiting for its worker.
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// When its owner was last heard.
+    heard: Duration,
+    /// Whether it is complete: a member's.
+    finished: bool,
+    promised: bool,
+}
+
+enum Job {
+    Append(CopiedGroup, oneshot::Sender<PeerReply>),
+    Finish(oneshot::Sender<PeerReply>),
+    Fence(oneshot::Sender<PeerReply>),
+    Held(oneshot::Sender<PeerReply>),
+}
+
+impl Mirrors {
+    /// No copies yet.
+    pub fn new(parts: MirrorParts) -> Arc<Self> {
+        Arc::new(Self { parts, copies: Mutex::default() })
+    }
+
+    /// This process.
+    pub fn me(&self) -> Member {
+        self.parts.me
+    }
+
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.parts.disk)
+    }
+
+    pub(crate) fn wal_dir(&self) -> &Path {
+        &self.parts.wal_dir
+    }
+
+    /// WALs of which this process is a complete, unfenced holder and whose owner was not heard for `silence`.
+    pub(crate) fn silent(&self, silence: Duration) -> Vec<WalId> {
+        let now = self.parts.clock.monotonic();
+        let copies = self.copies();
+        let silent = copies.iter().filter(|(_, mirror)| {
+            let seen = *mirror.seen();
+            seen.finished && !seen.promised && now.saturating_sub(seen.heard) >= silence
+        });
+        silent.map(|(wal, _)| *wal).collect()
+    }
+
+    /// Takes a copy up or begins one; see [`crate::peer::PeerRequest::Join`].
+    pub(crate) async fn join(&self, wal: WalId, from: WalPosition) -> PeerReply {
+        if wal.node == self.parts.me.0 {
+            return PeerReply::NotHere;
+        }
+        if let Some(mirror) = self.find(wal) {
+            match mirror.ask(Job::Held).await {
+                PeerReply::Held { position, .. } if position < from => self.drop_copy(wal).await,
+                reply => return reply,
+            }
+        }
+        let (disk, dir) = (self.disk(), self.parts.wal_dir.clone());
+        let opened = spawn::blocking(move || WalCopy::open(disk, &dir, wal, from)).await;
+        match opened {
+            Some(Ok(copy)) => {
+                let position = copy.held();
+                info!(%wal, %position, catching_up = copy.is_unfinished(), "mirror joined");
+                self.keep(wal, copy);
+                self.held(position)
+            }
+            Some(Err(error)) => refused(wal, &error),
+            None => PeerReply::Failed,
+        }
+    }
+
+    /// Takes the group's place behind what was asked before, now.
+    pub(crate) fn append(
+        &self,
+        wal: WalId,
+        group: CopiedGroup,
+    ) -> impl Future<Output = PeerReply> + Send + use<> {
+        let asked = self.find(wal).map(|mirror| mirror.submit(|reply| Job::Append(group, reply)));
+        async move {
+            match asked {
+                Some(answer) => answer.await.unwrap_or(PeerReply::NotHere),
+                None => PeerReply::NotHere,
+            }
+        }
+    }
+
+    /// The copy is complete.
+    pub(crate) async fn finish(&self, wal: WalId) -> PeerReply {
+        match self.find(wal) {
+            Some(mirror) => mirror.ask(Job::Finish).await,
+            None => PeerReply::NotHere,
+        }
+    }
+
+    /// Whether the copy still follows its owner, who was heard by this.
+    pub(crate) fn confirm(&self, wal: WalId) -> PeerReply {
+        let Some(mirror) = self.find(wal) else { return PeerReply::NotHere };
+        let mut seen = mirror.seen();
+        if seen.promised {
+            return PeerReply::Promised;
+        }
+        seen.heard = self.parts.clock.monotonic();
+        PeerReply::Confirmed
+    }
+
+    /// Fences the copy; see [`crate::peer::PeerRequest::Fence`].
+    pub(crate) async fn fence(&self, wal: WalId, restarted: bool) -> PeerReply {
+        match self.find(wal) {
+            Some(mirror) if mirror.seen().finished => mirror.ask(Job::Fence).await,
+            Some(_) => PeerReply::NotHere,
+            None if restarted => self.fence_restarted(wal).await,
+            None => PeerReply::NotHere,
+        }
+    }
+
+    /// A copy, or the own log, that an earlier process left: what is read must be what the disk holds.
+    async fn fence_restarted(&self, wal: WalId) -> PeerReply {
+        if wal.node == self.parts.me.0 && wal.incarnation >= self.parts.me.1 {
+            // The own log of this very process is not an earlier one's.
+            return PeerReply::NotHere;
+        }
+        let (disk, dir) = (self.disk(), self.parts.wal_dir.clone());
+        let found = spawn::blocking(move || {
+            if is_unfinished_copy(&*disk, &dir, wal).unwrap_or(true) {
+                return None;
+            }
+            match find_end(&disk, &dir, wal) {
+                Ok(found) => promise(&*disk, &dir, wal).ok().map(|()| found.end),
+                Err(error) => {
+                    warn!(%wal, %error, "the copy on this disk does not count");
+                    None
+                }
+            }
+        });
+        found.await.flatten().map_or(PeerReply::NotHere, |end| self.held(end))
+    }
+
+    /// Lets go of the copy's files, so that they can be replaced.
+    pub(crate) async fn drop_copy(&self, wal: WalId) {
+        let dropped = self.copies().remove(&wal);
+        if let Some(mirror) = dropped {
+            let worker = mirror.worker.lock().unwrap_or_else(PoisonError::into_inner).take();
+            drop(mirror);
+            if let Some(worker) = worker {
+                // It ends when the last sender of jobs is gone.
+                drop(worker.await);
+            }
+        }
+    }
+
+    fn keep(&self, wal: WalId, copy: WalCopy) {
+        let (jobs, queue) = mpsc::unbounded_channel();
+        let heard = self.parts.clock.monotonic();
+        let seen = Seen { heard, finished: !copy.is_unfinished(), promised: false };
+        let mirror = Arc::new(Mirror { jobs, seen: Mutex::new(seen), worker: Mutex::default() });
+        let weak = Arc::downgrade(&mirror);
+        let worker = Worker { wal, copy: Some(copy), queue, parts: self.parts.clone() };
+        let task = spawn::task(worker.run(move |change| {
+            if let Some(mirror) = weak.upgrade() {
+                change(&mut mirror.seen());
+            }
+        }));
+        *mirror.worker.lock().unwrap_or_else(PoisonError::into_inner) = Some(task);
+        self.copies().insert(wal, mirror);
+    }
+
+    fn held(&self, position: WalPosition) -> PeerReply {
+        PeerReply::Held { position, free_bytes: self.parts.free_bytes() }
+    }
+
+    fn find(&self, wal: WalId) -> Option<Arc<Mirror>> {
+        self.copies().get(&wal).cloned()
+    }
+
+    fn copies(&self) -> MutexGuard<'_, BTreeMap<WalId, Arc<Mirror>>> {
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl MirrorParts {
+    fn free_bytes(&self) -> u64 {
+        (self.free_space)(&self.wal_dir).unwrap_or(u64::MAX)
+    }
+}
+
+impl Mirror {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn submit(&self, job: impl FnOnce(oneshot::Sender<PeerReply>) -> Job) -> oneshot::Receiver<PeerReply> {
+        let (reply, answer) = oneshot::channel();
+        // Without a worker the sender is dropped with the job, which tells the asker.
+        drop(self.jobs.send(job(reply)));
+        answer
+    }
+
+    async fn ask(&self, job: impl FnOnce(oneshot::Sender<PeerReply>) -> Job) -> PeerReply {
+        self.submit(job).await.unwrap_or(PeerReply::NotHere)
+    }
+}
+
+/// Does what is asked of one copy.
+struct Worker {
+    wal: WalId,
+    /// `None` after a failure of the disk: the copy is not to be trusted any more.
+    copy: Option<WalCopy>,
+    queue: mpsc::UnboundedReceiver<Job>,
+    parts: MirrorParts,
+}
+
+impl Worker {
+    async fn run(mut self, tell: impl Fn(&mut dyn FnMut(&mut Seen)) + Send) {
+        let mut jobs = Vec::with_capacity(BATCH_MAX);
+        while self.queue.recv_many(&mut jobs, BATCH_MAX).await > 0 {
+            let heard = self.parts.clock.monotonic();
+            let Some(mut copy) = self.copy.take() else {
+                jobs.clear();
+                continue;
+            };
+            let taken = std::mem::replace(&mut jobs, Vec::with_capacity(BATCH_MAX));
+            let (sync, wal) = (self.parts.wal_sync, self.wal);
+            let done = spawn::blocking(move || {
+                let outcome = work(&mut copy, taken, sync);
+                (copy, outcome)
+            });
+            let Some((copy, done)) = done.await else { return };
+            tell(&mut |seen| {
+                seen.heard = if done.appended { heard.max(seen.heard) } else { seen.heard };
+                seen.finished = !copy.is_unfinished();
+                seen.promised |= done.promised;
+            });
+            let free_bytes = self.parts.free_bytes();
+            for (answer, reply) in done.answers {
+                let reply = match reply {
+                    Ok(position) => PeerReply::Held { position, free_bytes },
+                    Err(error) => refused(wal, &error),
+                };
+                drop(answer.send(reply));
+            }
+            if done.is_sound {
+                self.copy = Some(copy);
+            } else {
+                tell(&mut |seen| seen.finished = false);
+            }
+        }
+    }
+}
+
+type Answer = (oneshot::Sender<PeerReply>, Result<WalPosition, CopyError>);
+
+/// What came of a batch of jobs.
+struct Done {
+    answers: Vec<Answer>,
+    appended: bool,
+    promised: bool,
+    is_sound: bool,
+}
+
+/// Blocks.
+fn work(copy: &mut WalCopy, jobs: Vec<Job>, sync: WalSync) -> Done {
+    let mut done =
+        Done { answers: Vec::with_capacity(jobs.len()), appended: false, promised: false, is_sound: true };
+    for job in jobs {
+        let (answer, outcome) = match job {
+            Job::Append(group, answer) => {
+                done.appended = true;
+                (answer, copy.append(&group).map(|()| group.end))
+            }
+            Job::Finish(answer) => (answer, copy.finish().map(|()| copy.held())),
+            Job::Held(answer) => (answer, Ok(copy.held())),
+            Job::Fence(answer) => {
+                let promised = copy.promise();
+                done.promised |= promised.is_ok();
+                (answer, promised)
+            }
+        };
+        done.is_sound &= !matches!(outcome, Err(CopyError::Disk(_)));
+        done.answers.push((answer, outcome));
+    }
+    if sync == WalSync::Fsync
+        && let Err(error) = copy.sync()
+    {
+        done.is_sound = false;
+        for (_, outcome) in &mut done.answers {
+            *outcome = Err(error.clone());
+        }
+    }
+    done
+}
+
+fn refused(wal: WalId, error: &CopyError) -> PeerReply {
+    match error {
+        CopyError::Promised(_) => PeerReply::Promised,
+        CopyError::Gap { .. } => PeerReply::Gap,
+        CopyError::Malformed(_) | CopyError::Disk(_) => {
+            warn!(%wal, %error, "copy not kept");
+            PeerReply::Failed
+        }
+    }
+}

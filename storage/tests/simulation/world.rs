@@ -1,0 +1,213 @@
+//! The world of one run: machines, network, stores, clients, and the faults that strike them.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use headgate_log::disk::ForgetfulDisk;
+use headgate_log::store::FaultyObjects;
+use headgate_metadata::id::{AccountId, Incarnation, NodeId, SlotId, WalId};
+use headgate_metadata::keys;
+use headgate_metadata::record::{CellRecord, NodeRecord, Record, SlotRecord};
+use headgate_metadata::simulated::SimulatedStore;
+use headgate_metadata::store::{Compare, MetadataStore, Transaction, Write};
+use headgate_storage::Node;
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use tokio::time::{Instant, sleep};
+
+use crate::clock::SimulatedClock;
+use crate::history::History;
+use crate::network::SimulatedNetwork;
+use crate::process::{Machine, store_client};
+use crate::trace::Trace;
+use crate::{checker, clients, faults};
+
+/// Slots of the simulated cell.
+pub(crate) const SLOTS: u16 = 8;
+/// A node's lease (`storage/PROTOCOL.md` §10).
+const LEASE: Duration = Duration::from_secs(5);
+/// How long everything may take to come back once nothing fails any more.
+const HEALED_WITHIN: Duration = Duration::from_secs(120);
+
+/// What a run is made of.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Options {
+    pub(crate) machines: u32,
+    /// How many faults strike.
+    pub(crate) faults: u32,
+    pub(crate) producers: u32,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { machines: 3, faults: 12, producers: 4 }
+    }
+}
+
+pub(crate) struct World {
+    pub(crate) options: Options,
+    pub(crate) trace: Trace,
+    pub(crate) random: Arc<Mutex<StdRng>>,
+    pub(crate) network: SimulatedNetwork,
+    pub(crate) store: SimulatedStore,
+    pub(crate) objects: FaultyObjects,
+    pub(crate) machines: Vec<Arc<Machine>>,
+    pub(crate) history: History,
+    pub(crate) stopping: AtomicBool,
+}
+
+impl World {
+    pub(crate) async fn new(seed: u64, options: Options) -> Arc<Self> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let trace = Trace::new();
+        let began = Instant::now();
+        let store = SimulatedStore::without_faults();
+        let record = CellRecord {
+            cell: "testcell".into(),
+            slots: SLOTS,
+            hash: "xxh3-64".into(),
+            account: AccountId::checked(1).expect("one digit"),
+            region: "us-east-1".into(),
+        };
+        let put = Transaction::new().then(Write::Put(keys::CELL.to_owned(), record.encode()));
+        store.commit(put).await.expect("no faults yet");
+        let machine = |id: u32, random: &mut StdRng| {
+            Arc::new(Machine {
+                id: NodeId::new(id),
+                platter: Mutex::new(ForgetfulDisk::new()),
+                clock: Arc::new(SimulatedClock::new(began, random.random_range(-200..200))),
+                process: Mutex::new(None),
+                cut_off: Arc::new(AtomicBool::new(false)),
+                replies_lost: Arc::new(AtomicI64::new(0)),
+            })
+        };
+        let machines = (1..=options.machines).map(|id| machine(id, &mut random)).collect();
+        let network = SimulatedNetwork::new(random.random(), trace.clone());
+        Arc::new(Self {
+            options,
+            trace,
+            network,
+            store,
+            objects: FaultyObjects::new(),
+            machines,
+            history: History::default(),
+            random: Arc::new(Mutex::new(random)),
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// The whole run; the error is a violation.
+    pub(crate) async fn run(self: &Arc<Self>) -> Result<(), String> {
+        for machine in &self.machines {
+            machine.start(self).await;
+        }
+        self.until_open().await?;
+        let clients = clients::start(self);
+        faults::strike(self).await;
+        self.heal().await?;
+        sleep(Duration::from_secs(3)).await;
+        self.stopping.store(true, Ordering::SeqCst);
+        for client in clients {
+            client.await.map_err(|error| format!("a client broke: {error}"))?;
+        }
+        self.until_open().await?;
+        checker::check(self).await
+    }
+
+    pub(crate) fn draw(&self) -> u64 {
+        self.random.lock().expect("no panic under the lock").random()
+    }
+
+    pub(crate) fn between(&self, from: u64, to: u64) -> u64 {
+        self.random.lock().expect("no panic under the lock").random_range(from..to)
+    }
+
+    pub(crate) fn store_of(&self, machine: &Machine) -> SimulatedStore {
+        store_client(&self.store, machine, self)
+    }
+
+    pub(crate) fn machine(&self, node: NodeId) -> &Arc<Machine> {
+        &self.machines[node.get() as usize - 1]
+    }
+
+    /// A process registers; its lease lives as long as it does.
+    pub(crate) async fn register(&self, node: NodeId, incarnation: Incarnation) {
+        let record = NodeRecord {
+            node,
+            incarnation,
+            address: format!("node-{node}"),
+            zone: format!("zone-{node}"),
+            draining: false,
+        };
+        let put = Transaction::new().then(Write::Put(keys::node(node), record.encode()));
+        self.store.commit(put).await.expect("the store itself does not fail");
+    }
+
+    /// The process is gone; its key goes when the lease runs out, unless the next process has registered.
+    pub(crate) fn lease_ends(self: &Arc<Self>, node: NodeId) {
+        let world = Arc::clone(self);
+        tokio::spawn(async move {
+            let key = keys::node(node);
+            let before = world.store.get(&key).await.expect("the store itself does not fail");
+            sleep(LEASE).await;
+            if let Some(before) = before {
+                let delete = Transaction::new()
+                    .when(Compare::Unchanged(key.clone(), before.modified))
+                    .then(Write::Delete(key));
+                world.store.commit(delete).await.expect("the store itself does not fail");
+            }
+        });
+    }
+
+    /// The owner of a slot by its key.
+    pub(crate) async fn owner(&self, slot: SlotId) -> Option<WalId> {
+        let entry = self.store.get(&keys::slot(slot)).await.expect("the store itself does not fail")?;
+        Some(SlotRecord::decode(&entry.value).expect("a slot record").owner)
+    }
+
+    /// The running node that owns a slot by its key.
+    pub(crate) async fn owning_node(&self, slot: SlotId) -> Option<Arc<Node>> {
+        let owner = self.owner(slot).await?;
+        let node = self.machine(owner.node).node()?;
+        (node.wal() == owner).then_some(node)
+    }
+
+    /// Nothing fails any more, and whatever is down comes up.
+    pub(crate) async fn heal(self: &Arc<Self>) -> Result<(), String> {
+        self.trace.note("everything heals");
+        self.network.heal();
+        self.objects.fail_all(None);
+        for machine in &self.machines {
+            machine.cut_off.store(false, Ordering::SeqCst);
+            machine.replies_lost.store(0, Ordering::SeqCst);
+            let process = machine.process.lock().expect("no panic under the lock").clone();
+            if let Some(process) = process {
+                process.disk.spare();
+                if process.is_dead() {
+                    machine.kill(self, None).await;
+                }
+            }
+            if !machine.is_up() {
+                machine.start(self).await;
+            }
+        }
+        self.until_open().await
+    }
+
+    /// Waits until every slot is open.
+    pub(crate) async fn until_open(&self) -> Result<(), String> {
+        let since = Instant::now();
+        while since.elapsed() < HEALED_WITHIN {
+            let mut open = 0;
+            for machine in &self.machines {
+                open += machine.node().map_or(0, |node| node.open_slots());
+            }
+            if open == usize::from(SLOTS) {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Err("the slots are not all open although nothing fails".to_owned())
+    }
+}
