@@ -11,8 +11,10 @@ mod caller;
 mod group;
 mod read;
 pub mod routing;
+mod spawn;
 mod storage;
 mod usage;
+pub mod wire;
 
 pub use append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
 pub use batch::{BATCH_HEADER_BYTES, BatchDefect, Compression, ProducerBatch, RecordBatch};
