@@ -1,6 +1,6 @@
 //! Where each record stands in the metadata store. The drawing is in [`crate::record`].
 
-use crate::id::{AccountId, ClusterId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
+use crate::id::{AccountId, ClusterId, NodeId, SlotId, TimestampMs, TopicId, WalId, WalPosition};
 
 /// The cell's identity.
 pub const CELL: &str = "cell";
@@ -14,6 +14,8 @@ pub const CLUSTERS: &str = "cluster/";
 pub const WALS: &str = "wal/";
 /// All slots.
 pub const SLOTS: &str = "slot/";
+/// All storage nodes.
+pub const NODES: &str = "node/";
 /// All users of all accounts.
 pub const USERS: &str = "user/";
 /// All access keys.
@@ -101,4 +103,8 @@ pub fn retired(wal: WalId) -> String {
 /// A slot.
 pub fn slot(slot: SlotId) -> String {
     format!("{SLOTS}{:05}", slot.get())
+}
+/// A storage node.
+pub fn node(node: NodeId) -> String {
+    format!("{NODES}{node}")
 }

@@ -17,6 +17,7 @@ pub mod journal;
 pub mod keys;
 pub mod principals;
 pub mod record;
+pub mod slot_owners;
 pub mod store;
 #[cfg(test)]
 mod testing;

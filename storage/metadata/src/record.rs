@@ -21,6 +21,7 @@
 //! chain/<wal>/<start, 20 digits>        ChainRecord
 //! retired/<wal>                         RetiredRecord
 //! slot/<slot, 5 digits>                 SlotRecord
+//! node/<node>                           NodeRecord             where a storage node is reached
 //! ```
 //!
 //! Field names and tags are persisted: they are added, never renamed or reused.
@@ -92,7 +93,8 @@ records!(
     FlushedRecord,
     ChainRecord,
     RetiredRecord,
-    SlotRecord
+    SlotRecord,
+    NodeRecord
 );
 
 /// The cell's identity; stands in the object store too, so that a store of another cell is refused.
@@ -408,6 +410,21 @@ pub struct SlotRecord {
     pub manifest: Option<String>,
     /// What the manifest contains.
     pub applied: Option<Applied>,
+}
+
+/// A storage node and how gateways and other nodes reach it. Written at every start; the newest incarnation stands.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRecord {
+    /// The node.
+    pub node: NodeId,
+    /// Which start of it. Slots whose WAL names an earlier one have no owner that answers.
+    pub incarnation: Incarnation,
+    /// Where it accepts calls, `host:port`.
+    pub address: String,
+    /// The zone it runs in; copies of a WAL lie in different ones.
+    pub zone: String,
+    /// It gives its slots away and takes no new ones.
+    pub draining: bool,
 }
 
 /// A block of producer ids that a node drew from the counter.
