@@ -8,8 +8,10 @@
 mod append;
 mod batch;
 mod caller;
+mod cbor;
 mod group;
 mod read;
+pub mod remote;
 pub mod routing;
 mod spawn;
 mod storage;

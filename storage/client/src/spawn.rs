@@ -9,6 +9,11 @@ pub(crate) fn task<T: Send + 'static>(body: impl Future<Output = T> + Send + 'st
     tokio::spawn(body)
 }
 
+/// Starts a task that nobody awaits. It ends by itself; what ends it is said where it is started.
+pub(crate) fn detached(body: impl Future<Output = ()> + Send + 'static) {
+    drop(tokio::spawn(body));
+}
+
 /// Starts a task that ends with the set it belongs to.
 pub(crate) fn member<T: Send + 'static>(
     set: &mut JoinSet<T>,

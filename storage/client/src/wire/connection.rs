@@ -53,6 +53,13 @@ pub enum ConnectError {
 #[derive(Debug, Clone)]
 pub struct Connection(Arc<Handle>);
 
+impl PartialEq for Connection {
+    /// Whether both are the same connection.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
 #[derive(Debug)]
 struct Handle {
     peer: PeerIdentity,
@@ -86,7 +93,8 @@ impl Connection {
         })?;
         let outbox = Outbox::new(limits.queued_bytes_max, limits.frame_bytes_max);
         let calls = Arc::new(Calls { outbox, state: Mutex::default(), pending_max: limits.calls_max });
-        drop(spawn::task(drive(stream, identity.clone(), Arc::clone(&calls), limits)));
+        // Ends with the stream: when the last handle has said goodbye, or the peer goes or falls silent.
+        spawn::detached(drive(stream, identity.clone(), Arc::clone(&calls), limits));
         Ok(Self(Arc::new(Handle { peer: identity, calls })))
     }
 
