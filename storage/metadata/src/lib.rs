@@ -23,6 +23,7 @@ pub mod principals;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
+pub mod slot_owners;
 mod spawn;
 pub mod store;
 #[cfg(test)]
