@@ -109,6 +109,10 @@ impl Objects {
                 let states = self.states(&entry.object, &index, slot, span.epoch).await?;
                 above.push(Above { span, object: entry.object.clone(), index, states });
             }
+            if wal.flushed < span.to {
+                // What follows in later spans must not be folded before the rest of this one. The last span is open.
+                break;
+            }
         }
         Ok(above)
     }

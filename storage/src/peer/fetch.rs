@@ -75,16 +75,17 @@ pub(crate) async fn fetch_copy(
     Ok(finished?)
 }
 
-/// Whether the stretch lies on this disk whole.
-pub(crate) async fn is_held(
+/// Whether the stretch lies on this disk whole. What a crash may have torn is verified, payloads included: the copy may be the own
+/// log of an earlier process, of which less was durable than the ensemble agreed on.
+async fn is_held(
     mirrors: &Mirrors,
     wal: WalId,
     from: WalPosition,
     end: WalPosition,
 ) -> Result<bool, FetchError> {
     let (disk, dir) = (mirrors.disk(), mirrors.wal_dir().to_owned());
-    let look = move || match WalScan::open(Arc::clone(&disk), &dir, wal, Some(end)) {
-        Ok(scan) => Ok(!scan.chunks().is_empty() && scan.start() <= from || from >= end),
+    let look = move || match WalScan::open(Arc::clone(&disk), &dir, wal, None) {
+        Ok(scan) => Ok(!scan.chunks().is_empty() && scan.start() <= from && scan.end() >= end || from >= end),
         Err(WalReadError::Corrupt(_) | WalReadError::Trimmed { .. } | WalReadError::Format { .. }) => {
             Ok(false)
         }
