@@ -33,6 +33,9 @@ pub struct SlotOwner {
 pub struct SlotOwners {
     slots: Arc<DashMap<SlotId, SlotOwner>>,
     nodes: Arc<DashMap<NodeId, Arc<NodeRecord>>>,
+    /// The last record of each node ever seen. A record goes with its node's lease, but a node without a lease may still own
+    /// and answer; who owns is said by the slots alone.
+    last_known: Arc<DashMap<NodeId, Arc<NodeRecord>>>,
     changes: watch::Sender<u64>,
     following_slots: Following,
     following_nodes: Following,
@@ -50,10 +53,16 @@ impl SlotOwners {
         };
         let sink = keep(Arc::clone(&slots), changes.clone(), slot);
         let following_slots = Following::start(Arc::clone(&store), keys::SLOTS.to_owned(), sink).await?;
-        let node = |_: &str, record: NodeRecord| Some((record.node, Arc::new(record)));
+        let last_known = Arc::new(DashMap::new());
+        let remembered = Arc::clone(&last_known);
+        let node = move |_: &str, record: NodeRecord| {
+            let (node, record) = (record.node, Arc::new(record));
+            remembered.insert(node, Arc::clone(&record));
+            Some((node, record))
+        };
         let sink = keep(Arc::clone(&nodes), changes.clone(), node);
         let following_nodes = Following::start(store, keys::NODES.to_owned(), sink).await?;
-        Ok(Arc::new(Self { slots, nodes, changes, following_slots, following_nodes }))
+        Ok(Arc::new(Self { slots, nodes, last_known, changes, following_slots, following_nodes }))
     }
 
     /// The owner of a slot; `None` = nobody yet.
@@ -64,11 +73,13 @@ impl SlotOwners {
     /// The node that owns a slot and answers; `None` = nobody, or a node that has not come back since (its WAL is dead).
     pub fn node_of(&self, slot: SlotId) -> Option<Arc<NodeRecord>> {
         let owner = self.owner(slot)?;
-        let node = self.nodes.get(&owner.wal.node)?;
-        (node.incarnation == owner.wal.incarnation).then(|| Arc::clone(&node))
+        let node = self.last_known.get(&owner.wal.node)?;
+        // A process draws its own incarnation first and then one for each of its WALs: a WAL that its peers sealed is followed
+        // by another of the same process.
+        (node.incarnation <= owner.wal.incarnation).then(|| Arc::clone(&node))
     }
 
-    /// All nodes, in order of their numbers.
+    /// All live nodes, in order of their numbers.
     pub fn nodes(&self) -> Vec<Arc<NodeRecord>> {
         let mut nodes: Vec<_> = self.nodes.iter().map(|node| Arc::clone(&node)).collect();
         nodes.sort_unstable_by_key(|node| node.node);

@@ -82,15 +82,15 @@ impl Appends {
         let (lane, round) = ((call.caller.connection, call.partition.slot), call.round);
         let placed = self.place(lane, call, batch);
         async move {
-            let placed = match placed {
+            let taken = match placed {
                 Place::Taken(completion) => Ok(completion),
                 Place::Refused(error) => Err(error),
                 // The sender goes only with the whole node.
                 Place::Waits(placed) => placed.await.unwrap_or(Err(AppendError::Refused)),
             };
-            let outcome = match placed {
+            let outcome = match taken {
                 Ok(completion) => completion.await.unwrap_or(Err(AppendError::Unconfirmed)),
-                Err(error) => Err(error),
+                Err(error) => return Err(error),
             };
             if let Err(error @ (AppendError::NotOwner | AppendError::Refused)) = outcome {
                 self.fence(lane, round, error);
@@ -113,7 +113,10 @@ impl Appends {
         // Appends of a lane come by one connection, one after another: nobody else places one meanwhile.
         let mut reserving = self.reserve(&call, &batch);
         match (&mut reserving).now_or_never() {
-            Some(Ok(reservation)) => Place::Taken(self.take(&call, batch, reservation)),
+            Some(Ok(reservation)) => match self.take(lane, &call, batch, reservation) {
+                Ok(completion) => Place::Taken(completion),
+                Err(error) => Place::Refused(error),
+            },
             Some(Err(unavailable)) => {
                 let error = refusal(unavailable);
                 self.fence(lane, call.round, error);
@@ -135,8 +138,26 @@ impl Appends {
         Box::pin(async move { storage.reserve(&caller, slot, bytes).await })
     }
 
-    fn take(&self, call: &AppendCall, batch: RecordBatch, reservation: Reservation) -> Completion<Outcome> {
-        self.storage.submit_append(&call.caller, Append { partition: call.partition, batch, reservation })
+    /// Submits an append. A refusal that comes at once raises the fence before the next append of the lane is looked at.
+    fn take(
+        &self,
+        lane: Lane,
+        call: &AppendCall,
+        batch: RecordBatch,
+        reservation: Reservation,
+    ) -> Result<Completion<Outcome>, AppendError> {
+        let append = Append { partition: call.partition, batch, reservation };
+        let mut completion = self.storage.submit_append(&call.caller, append);
+        match (&mut completion).now_or_never() {
+            Some(Some(Err(error @ (AppendError::NotOwner | AppendError::Refused)))) => {
+                self.fence(lane, call.round, error);
+                Err(error)
+            }
+            Some(Some(outcome)) => Ok(Completion::ready(outcome)),
+            // It went without an answer, and would go so again.
+            Some(None) => Err(AppendError::Unconfirmed),
+            None => Ok(completion),
+        }
     }
 
     /// Places the appends of a lane one after another, as room comes.
@@ -168,14 +189,16 @@ impl Appends {
             () = placed.closed() => return,
         };
         let place = match reserved {
-            Ok(Ok(reservation)) => Ok(self.take(&call, batch, reservation)),
-            Ok(Err(unavailable)) => Err(refusal(unavailable)),
-            Err(_) => Err(AppendError::Refused),
+            Ok(Ok(reservation)) => self.take(lane, &call, batch, reservation),
+            Ok(Err(unavailable)) => self.refuse(lane, call.round, refusal(unavailable)),
+            Err(_) => self.refuse(lane, call.round, AppendError::Refused),
         };
-        if let Err(error) = place {
-            self.fence(lane, call.round, error);
-        }
         let _ = placed.send(place);
+    }
+
+    fn refuse<T>(&self, lane: Lane, round: u64, error: AppendError) -> Result<T, AppendError> {
+        self.fence(lane, round, error);
+        Err(error)
     }
 
     fn fenced(&self, lane: Lane, round: u64) -> Option<AppendError> {

@@ -112,6 +112,7 @@ impl Routes {
                     Err(Unanswered::Unknown) => lost = true,
                 }
             }
+            self.news(slot, tried, (Instant::now() + pause.next()).min(deadline)).await;
             if Instant::now() >= deadline {
                 return match refusal {
                     // An earlier attempt may have been acted on.
@@ -120,7 +121,6 @@ impl Routes {
                     None => Err(Unanswered::Refused),
                 };
             }
-            self.news(slot, tried, (Instant::now() + pause.next()).min(deadline)).await;
         }
     }
 

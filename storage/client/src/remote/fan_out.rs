@@ -1,10 +1,12 @@
 //! One question to all owners of a set of slots; the answer is whole or there is none.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
 use headgate_metadata::id::{NodeId, SlotId};
+use headgate_metadata::record::NodeRecord;
 use tokio::time::Instant;
 
 use super::Routes;
@@ -42,18 +44,16 @@ impl Routes {
             if open.is_empty() {
                 break;
             }
+            self.news(first, tried, (Instant::now() + pause.next()).min(deadline)).await;
             if Instant::now() >= deadline {
                 return None;
             }
-            self.news(first, tried, (Instant::now() + pause.next()).min(deadline)).await;
         }
         Some(answers)
     }
 
-    fn by_node(
-        &self,
-        slots: &[SlotId],
-    ) -> BTreeMap<NodeId, (std::sync::Arc<headgate_metadata::record::NodeRecord>, Vec<SlotId>)> {
+    /// The slots that have an owner, by owner.
+    fn by_node(&self, slots: &[SlotId]) -> BTreeMap<NodeId, (Arc<NodeRecord>, Vec<SlotId>)> {
         let mut by_node = BTreeMap::new();
         for slot in slots {
             if let Some(node) = self.owners.node_of(*slot) {

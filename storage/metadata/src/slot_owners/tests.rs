@@ -79,6 +79,27 @@ async fn the_wal_of_a_node_that_was_started_again_has_nobody_who_answers() {
 }
 
 #[tokio::test]
+async fn a_node_whose_record_went_with_its_lease_is_still_reached_for_what_it_owns() {
+    let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+    put_slot(&store, 3, &slot_record(wal(1, 7), 1)).await;
+    put_node(&store, &node_record(1, 7)).await;
+    let owners = SlotOwners::start(Arc::clone(&store)).await.expect("the store answers");
+    let revision = write(&store, Write::Delete(keys::node(NodeId::new(1)))).await;
+    owners.catch_up(revision).await.expect("the watch runs");
+    assert!(owners.nodes().is_empty());
+    assert!(address(&owners, 3).is_some());
+}
+
+#[tokio::test]
+async fn a_later_wal_of_the_same_process_is_reached_too() {
+    let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+    put_node(&store, &node_record(1, 7)).await;
+    put_slot(&store, 3, &slot_record(wal(1, 9), 2)).await;
+    let owners = SlotOwners::start(Arc::clone(&store)).await.expect("the store answers");
+    assert!(address(&owners, 3).is_some());
+}
+
+#[tokio::test]
 async fn only_what_routing_needs_wakes_those_who_wait() {
     let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
     put_slot(&store, 3, &slot_record(wal(1, 7), 1)).await;
