@@ -7,6 +7,6 @@ mod session;
 mod target;
 
 pub(crate) use encode::{FetchAnswer, FetchEntry, encode};
-pub(crate) use gather::{Wait, gather};
+pub(crate) use gather::{Gathered, Wait, gather};
 pub(crate) use session::{Asked, FetchSessionSlot, SessionBudget, TopicRef, Wanted, begin, finish};
-pub(crate) use target::{Target, resolve};
+pub(crate) use target::Target;

@@ -22,6 +22,10 @@ use crate::usage;
 /// How often sources that have been quiet are forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
 
+/// How often connections look whether they may go on, at most: whoever changes principals or clusters all the time must not
+/// keep the others' connections busy.
+const LOOK_AGAIN_EVERY: Duration = Duration::from_millis(250);
+
 /// A running gateway. Dropping it ends all connections at once; [`Gateway::drain`] ends them in order.
 pub struct Gateway {
     shared: Arc<Shared>,
@@ -44,6 +48,8 @@ impl Gateway {
         let mut background = JoinSet::new();
         background.spawn(usage::report_for_ever(Arc::clone(&shared)));
         background.spawn(forget_for_ever(Arc::clone(&admission)));
+        let changes = [shared.parts.principals.changes(), shared.parts.catalog.changes()];
+        background.spawn(announce_changes(Arc::clone(&shared), changes));
         Ok(Self { shared, admission, tasks: Mutex::default(), background: Mutex::new(background) })
     }
 
@@ -123,6 +129,23 @@ impl Gateway {
         while tasks.join_next().await.is_some() {}
         self.background.lock().expect("nobody panics while holding the tasks").abort_all();
         self.shared.sent.report(&*self.shared.parts.storage, self.shared.parts.incarnation).await;
+    }
+}
+
+/// Tells connections of changes of principals, of clusters and of their policies.
+async fn announce_changes(shared: Arc<Shared>, changes: [watch::Receiver<u64>; 2]) {
+    let [mut principals, mut clusters] = changes;
+    loop {
+        let changed = tokio::select! {
+            biased;
+            changed = principals.changed() => changed,
+            changed = clusters.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        shared.standing.send_modify(|changes| *changes += 1);
+        tokio::time::sleep(LOOK_AGAIN_EVERY).await;
     }
 }
 

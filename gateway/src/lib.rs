@@ -11,6 +11,7 @@ mod admission;
 mod api;
 mod authorize;
 mod authorized_operations;
+mod brokers;
 mod budget;
 mod clock;
 mod config;

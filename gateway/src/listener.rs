@@ -21,12 +21,13 @@ use tracing::Instrument;
 
 use crate::admission::{Admission, Admitted};
 use crate::authorize::{Identity, Source};
+use crate::brokers::{Brokers, ListedBroker};
 use crate::connection::{Authenticated, ByteStream, Opened, Transport, Unauthenticated};
 use crate::login::{LoginContext, principal_of};
 use crate::metrics::ConnectionState;
-use crate::session::{ListedBroker, Session};
+use crate::session::Session;
 use crate::shared::{Phase, Shared};
-use crate::which_cluster::Dialled;
+use crate::which_cluster::{Dialled, DialledAs, Reached};
 
 /// Connections the kernel keeps for us to accept.
 const BACKLOG: i32 = 4096;
@@ -131,12 +132,12 @@ impl BoundListener {
     ) {
         let advertised_port =
             if self.spec.advertised_port == 0 { self.port } else { self.spec.advertised_port };
-        let broker = ListedBroker {
+        let own_address = ListedBroker {
             id: BrokerId::new(1),
             host: self.spec.advertised_host.as_str().into(),
             port: advertised_port,
         };
-        let acceptor = Arc::new(Door { spec: self.spec, broker, shared, admission });
+        let acceptor = Arc::new(Door { spec: self.spec, own_address, shared, admission });
         let mut accepting = JoinSet::new();
         for socket in self.sockets {
             accepting.spawn(accept(socket, Arc::clone(&acceptor), close.clone()));
@@ -161,7 +162,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
 /// What every connection of a listener shares.
 struct Door {
     spec: ListenerSpec,
-    broker: ListedBroker,
+    /// This listener as a broker.
+    own_address: ListedBroker,
     shared: Arc<Shared>,
     admission: Arc<Admission>,
 }
@@ -258,7 +260,7 @@ async fn serve_iam(
         transport: Transport::new(stream),
         shared: Arc::clone(&door.shared),
         context: LoginContext { dialled, source, secure: true },
-        broker: door.broker.clone(),
+        own_address: door.own_address.clone(),
     };
     let authenticated = Box::pin(unauthenticated.authenticate()).await;
     drop((counted, admitted));
@@ -308,7 +310,9 @@ async fn serve_plaintext(
             token_issued_at: None,
         },
     };
-    let session = Session::new(Arc::clone(&door.shared), &cluster, door.broker.clone(), source, identity);
+    let reached = Reached { cluster: cluster.id, dialled_as: DialledAs::Address };
+    let brokers = Brokers::of(&parts.names, reached, door.own_address.clone());
+    let session = Session::new(Arc::clone(&door.shared), &cluster, brokers, source, identity);
     let dialled = Dialled { bound: door.spec.bound_cluster, ..Dialled::default() };
     let opened = Opened {
         session: Arc::new(session),

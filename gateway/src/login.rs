@@ -15,7 +15,7 @@ use headgate_metadata::record::{AccessKeyStatus, ClusterRecord, ClusterState};
 
 use crate::authorize::{Identity, Source, Subject, rights};
 use crate::shared::{AuditLine, Shared};
-use crate::which_cluster::{Dialled, NoCluster};
+use crate::which_cluster::{Dialled, NoCluster, Reached};
 
 /// The connection a login comes on.
 #[derive(Debug, Clone)]
@@ -30,6 +30,7 @@ pub(crate) struct LoginContext {
 pub(crate) struct LoggedIn {
     pub(crate) identity: Identity,
     pub(crate) cluster: Arc<ClusterRecord>,
+    pub(crate) reached: Reached,
     pub(crate) mechanism: Mechanism,
     /// When the client must have authenticated again.
     pub(crate) expires_at: UnixTime,
@@ -62,6 +63,7 @@ pub(crate) async fn log_in(
         Ok(_) => (AuditResult::Allowed, None),
         Err(Refusal::Rejected(rejected)) => (AuditResult::Denied, Some(rejected.to_string())),
         Err(Refusal::NoCluster(text)) => (AuditResult::Denied, Some(text.clone())),
+        Err(Refusal::Hidden { reason, .. }) => (AuditResult::Denied, Some(reason.clone())),
         Err(Refusal::Unavailable) => (AuditResult::Failed, Some("metadata not available".to_owned())),
     };
     let signature = trail.fingerprint.map(|fingerprint| format!("signature {fingerprint}"));
@@ -80,7 +82,9 @@ pub(crate) async fn log_in(
     shared.metrics.observe_login(mechanism, result);
     outcome.map_err(|refusal| match refusal {
         Refusal::Rejected(rejected) => LoginFailed::Refused(rejected.answer(&request_id)),
-        Refusal::NoCluster(text) => LoginFailed::Refused(format!("[{request_id}]: Access denied: {text}")),
+        Refusal::NoCluster(text) | Refusal::Hidden { text, .. } => {
+            LoginFailed::Refused(format!("[{request_id}]: Access denied: {text}"))
+        }
         Refusal::Unavailable => LoginFailed::Unavailable,
     })
 }
@@ -97,6 +101,11 @@ struct Trail {
 enum Refusal {
     Rejected(LoginRejected),
     NoCluster(String),
+    /// The client is told no more than that there is no such cluster for it; the reason is for the audit log.
+    Hidden {
+        text: String,
+        reason: String,
+    },
     Unavailable,
 }
 
@@ -116,28 +125,26 @@ async fn attempt(
 ) -> Result<LoggedIn, Refusal> {
     let claim = ClaimedLogin::parse(mechanism, message)?;
     trail.fingerprint = Some(claim.signature_fingerprint());
-    let cluster = find_cluster(shared, context, &claim)?;
-    let arns = arns_of(&cluster, &shared.parts.region);
-    (trail.cluster, trail.resource) = (Some(cluster.id), Some(arns.cluster().to_owned()));
+    let reached = reach(shared, context, &claim)?;
+    trail.cluster = Some(reached.cluster);
     let material = find_material(shared, &claim).await?;
-    let accepts_host = |host: &str| shared.parts.names.accepts(host, cluster.id);
-    let expectations = LoginExpectations {
-        region: &shared.parts.region,
-        accepts_host: &accepts_host,
-        session_max: shared.config.session_max(),
-    };
     let now = shared.parts.clock.now();
-    let verified = claim.verify(&material, &expectations, now)?;
+    let verified = prove(shared, &claim, &material, reached.cluster, now)?;
     trail.principal = Some(verified.principal.arn().to_owned());
     let identity = identity_of(&verified, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
     // A session ends with its user.
     if identity.temporary && !shared.authorizer.still_valid(&identity) {
         return Err(LoginRejected::SecurityTokenInvalid.into());
     }
-    check_connect(shared, &identity, &cluster, &arns)?;
+    // Only whoever has proven who it is learns of clusters.
+    let cluster = find_cluster(shared, reached.cluster, &identity).await?;
+    let arns = arns_of(&cluster, &shared.parts.region);
+    trail.resource = Some(arns.cluster().to_owned());
+    check_connect(shared, &identity, &cluster, &arns).await?;
     Ok(LoggedIn {
         identity,
         cluster,
+        reached,
         mechanism,
         expires_at: verified.session_expires_at,
         lifetime: verified.session_lifetime(now),
@@ -145,16 +152,29 @@ async fn attempt(
     })
 }
 
-fn find_cluster(
+fn prove(
     shared: &Shared,
-    context: &LoginContext,
     claim: &ClaimedLogin,
-) -> Result<Arc<ClusterRecord>, Refusal> {
+    material: &KeyMaterial,
+    cluster: ClusterId,
+    now: UnixTime,
+) -> Result<VerifiedLogin, LoginRejected> {
+    let accepts_host = |host: &str| shared.parts.names.accepts(host, cluster);
+    let expectations = LoginExpectations {
+        region: &shared.parts.region,
+        accepts_host: &accepts_host,
+        session_max: shared.config.session_max(),
+    };
+    claim.verify(material, &expectations, now)
+}
+
+/// The cluster that the client means. Nothing is looked up: it may not exist.
+fn reach(shared: &Shared, context: &LoginContext, claim: &ClaimedLogin) -> Result<Reached, Refusal> {
     let signed_host = match claim.mechanism() {
         Mechanism::AwsMskIam => Some(claim.host()),
         Mechanism::OauthBearer => None,
     };
-    let id = context.dialled.cluster(&shared.parts.names, signed_host).map_err(|none| match none {
+    context.dialled.cluster(&shared.parts.names, signed_host).map_err(|none| match none {
         NoCluster::Contradiction { host } => Refusal::Rejected(LoginRejected::HostOfAnotherCluster { host }),
         NoCluster::Unnamed => {
             let suffix = &shared.parts.names.suffix;
@@ -162,11 +182,34 @@ fn find_cluster(
                 "no cluster is named; use a bootstrap string such as boot-<cluster>.{suffix}"
             ))
         }
-    })?;
-    let record = shared.parts.catalog.cluster(id).filter(|record| record.state == ClusterState::Active);
-    record.ok_or_else(|| {
-        Refusal::NoCluster(format!("there is no cluster {}", shared.parts.names.bootstrap(id)))
     })
+}
+
+async fn find_cluster(
+    shared: &Shared,
+    id: ClusterId,
+    identity: &Identity,
+) -> Result<Arc<ClusterRecord>, Refusal> {
+    let catalog = &shared.parts.catalog;
+    if catalog.cluster(id).is_none() {
+        look_again(shared).await?;
+    }
+    let record = catalog.cluster(id).filter(|record| record.state == ClusterState::Active);
+    record.ok_or_else(|| Refusal::NoCluster(no_cluster_for(shared, id, identity)))
+}
+
+/// Waits until every cluster that was created before this is known.
+async fn look_again(shared: &Shared) -> Result<(), Refusal> {
+    shared.parts.catalog.refresh_clusters().await.map_err(|error| {
+        tracing::warn!(%error, "clusters not looked up");
+        Refusal::Unavailable
+    })
+}
+
+/// What a principal is told of a cluster that does not exist, and of one of another account that is closed to it: the same.
+fn no_cluster_for(shared: &Shared, id: ClusterId, identity: &Identity) -> String {
+    let (name, principal) = (shared.parts.names.bootstrap(id), &identity.arn);
+    format!("there is no cluster {name} that {principal} may connect to")
 }
 
 /// The secret and whose it is: from the session token where one came, else from the stored key.
@@ -226,21 +269,30 @@ fn identity_of(verified: &VerifiedLogin, context: &LoginContext) -> Option<Ident
     })
 }
 
-fn check_connect(
+async fn check_connect(
     shared: &Shared,
     identity: &Identity,
     cluster: &ClusterRecord,
     arns: &ClusterArns,
-) -> Result<(), LoginRejected> {
-    let subject = Subject { arns, tags: &cluster.tags };
+) -> Result<(), Refusal> {
+    let subject = Subject { arns, cluster };
     let resource = arns.cluster().to_owned();
-    match shared.authorizer.decide(identity, &subject, rights::SASL_AUTHENTICATE, resource) {
-        Effect::Allow => Ok(()),
-        effect => Err(LoginRejected::ConnectDenied(AccessDenied {
-            action: rights::SASL_AUTHENTICATE.name().to_owned(),
-            resource: arns.cluster().to_owned(),
-            principal: identity.principal.arn().to_owned(),
-            effect,
-        })),
+    let effect = match shared.authorizer.decide(identity, &subject, rights::SASL_AUTHENTICATE, resource) {
+        Effect::Allow => return Ok(()),
+        effect => effect,
+    };
+    let denied = AccessDenied {
+        action: rights::SASL_AUTHENTICATE.name().to_owned(),
+        resource: arns.cluster().to_owned(),
+        principal: identity.principal.arn().to_owned(),
+        effect,
+    };
+    // A denial names the cluster and its account, which are not a stranger's to know.
+    if identity.account != cluster.account {
+        // For a cluster that does not exist the store is asked, so here too: the answers must take the same time.
+        look_again(shared).await?;
+        let text = no_cluster_for(shared, cluster.id, identity);
+        return Err(Refusal::Hidden { text, reason: denied.to_string() });
     }
+    Err(LoginRejected::ConnectDenied(denied).into())
 }

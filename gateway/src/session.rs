@@ -8,37 +8,27 @@ use std::time::Duration;
 use headgate_iam::{ClusterArns, Effect, KafkaAction};
 use headgate_metadata::audit::AuditResult;
 use headgate_metadata::catalog::{CatalogError, ClusterView};
-use headgate_metadata::id::{BrokerId, ClusterId, Revision, TopicId};
+use headgate_metadata::id::{ClusterId, Revision, TopicId};
 use headgate_metadata::record::{ClusterRecord, ClusterState, TopicRecord};
 use headgate_storage_client::Caller;
 use tokio::sync::Notify;
 
 use crate::api::Call;
-use crate::authorize::{Identity, Subject};
+use crate::authorize::{Identity, Subject, rights};
+use crate::brokers::Brokers;
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
 use crate::refusal::Refusal;
 use crate::shared::{AuditLine, Phase, Shared};
 
-/// The ids of a cluster's brokers; replicas and ISR always read all of them (`gateway/PROTOCOL.md` §1).
-pub(crate) const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
-
-/// A broker as an answer lists it.
-#[derive(Debug, Clone)]
-pub(crate) struct ListedBroker {
-    pub(crate) id: BrokerId,
-    pub(crate) host: Arc<str>,
-    pub(crate) port: u16,
-}
-
 /// An authenticated connection, as handlers see it.
 pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) cluster: ClusterId,
     pub(crate) arns: ClusterArns,
-    /// The brokers every answer lists. In direct mode one gateway is one address, and so one broker.
-    pub(crate) brokers: Vec<ListedBroker>,
+    /// The brokers every answer lists.
+    pub(crate) brokers: Brokers,
     pub(crate) source: SocketAddr,
     pub(crate) lane: Lane,
     /// Names this connection to the owners, who keep the order of its appends.
@@ -59,7 +49,7 @@ impl Session {
     pub(crate) fn new(
         shared: Arc<Shared>,
         cluster: &ClusterRecord,
-        broker: ListedBroker,
+        brokers: Brokers,
         source: SocketAddr,
         identity: Identity,
     ) -> Self {
@@ -71,7 +61,7 @@ impl Session {
         Self {
             cluster: cluster.id,
             arns,
-            brokers: vec![broker],
+            brokers,
             source,
             lane,
             connection,
@@ -90,6 +80,30 @@ impl Session {
     /// Replaces the identity by that of a later login of the same principal.
     pub(crate) fn renew(&self, identity: Identity) {
         *self.identity.write().expect("nobody panics while holding the identity") = Arc::new(identity);
+    }
+
+    /// Why the connection may not go on; asked whenever a principal, a policy or a cluster has changed.
+    pub(crate) fn revoked(&self) -> Option<&'static str> {
+        let cluster = self.shared.parts.catalog.cluster(self.cluster);
+        let Some(cluster) = cluster.filter(|cluster| cluster.state == ClusterState::Active) else {
+            return Some("cluster deleted");
+        };
+        let identity = self.identity();
+        let authorizer = &self.shared.authorizer;
+        if !authorizer.still_valid(&identity) {
+            return Some("credential no longer valid");
+        }
+        // On the plaintext listener nobody asked for it.
+        identity.access_key_id.as_ref()?;
+        let subject = Subject { arns: &self.arns, cluster: &cluster };
+        let resource = self.arns.cluster().to_owned();
+        match authorizer.decide(&identity, &subject, rights::SASL_AUTHENTICATE, resource.clone()) {
+            Effect::Allow => None,
+            effect => {
+                self.audit_denial(rights::SASL_AUTHENTICATE, resource, effect.to_string());
+                Some("no longer allowed to connect")
+            }
+        }
     }
 
     /// Notes that the client has closed.
@@ -199,6 +213,11 @@ impl Session {
         self.may(view, action, self.arns.group(group))
     }
 
+    /// Whether the principal may do this on the cluster; a denial is audited.
+    pub(crate) fn may_on_cluster(&self, view: &ClusterView, action: KafkaAction) -> bool {
+        self.may(view, action, self.arns.cluster().to_owned())
+    }
+
     /// Whether the principal may do this on a topic; for filters, which deny nothing that was asked for.
     pub(crate) fn sees_topic(&self, view: &ClusterView, action: KafkaAction, topic: &str) -> bool {
         self.decide(view, action, self.arns.topic(topic)) == Effect::Allow
@@ -216,7 +235,7 @@ impl Session {
 
     /// Whether the principal may use an idempotent producer; a denial is audited and says what would lift it.
     pub(crate) fn may_write_idempotently(&self, view: &ClusterView) -> bool {
-        let subject = Subject { arns: &self.arns, tags: &view.cluster.tags };
+        let subject = Subject { arns: &self.arns, cluster: &view.cluster };
         let effect = self.shared.authorizer.decide_idempotence(&self.identity(), &subject);
         if effect == Effect::Allow {
             return true;
@@ -242,7 +261,7 @@ impl Session {
     }
 
     fn decide(&self, view: &ClusterView, action: KafkaAction, resource: String) -> Effect {
-        let subject = Subject { arns: &self.arns, tags: &view.cluster.tags };
+        let subject = Subject { arns: &self.arns, cluster: &view.cluster };
         self.shared.authorizer.decide(&self.identity(), &subject, action, resource)
     }
 

@@ -70,13 +70,19 @@ pub(crate) struct Shared {
     pub(crate) sent: SentCounters,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) phase: watch::Sender<Phase>,
+    /// Moves when connections must look whether they may go on.
+    pub(crate) standing: watch::Sender<u64>,
     requests: AtomicU64,
 }
 
 impl Shared {
     pub(crate) fn new(parts: GatewayParts, config: GatewayConfig, metrics: GatewayMetrics) -> Self {
-        let authorizer =
-            Authorizer::new(Arc::clone(&parts.principals), Arc::clone(&parts.clock), parts.region.clone());
+        let authorizer = Authorizer::new(
+            Arc::clone(&parts.principals),
+            Arc::clone(&parts.catalog),
+            Arc::clone(&parts.clock),
+            parts.region.clone(),
+        );
         let budget = InflightBudget::new(crate::budget::BudgetSizes {
             shared: config.inflight_bytes_max,
             cluster_cap: config.inflight_bytes_per_cluster_max,
@@ -90,6 +96,7 @@ impl Shared {
             sent: SentCounters::default(),
             metrics,
             phase: watch::Sender::new(Phase::Open),
+            standing: watch::Sender::new(0),
             requests: AtomicU64::new(1),
             parts,
             config,

@@ -3,7 +3,7 @@
 //!
 //! Names are `boot-<cid>` and `b<i>-<cid>`, followed by `.c<cell>.kafka-serverless.<region>.<domain>`.
 
-use headgate_metadata::id::ClusterId;
+use headgate_metadata::id::{BrokerId, ClusterId};
 
 /// The names clients may dial.
 #[derive(Debug, Clone)]
@@ -14,11 +14,29 @@ pub struct HostNames {
     pub local: Vec<String>,
 }
 
+/// As what a cluster was dialled. Whoever dials by name is told names, for the address alone might not lead back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum DialledAs {
+    /// An address of this process (*direct* mode).
+    Address,
+    /// The cluster's bootstrap name (*named* mode).
+    Bootstrap,
+    /// A broker's name (*named* mode).
+    Broker(BrokerId),
+}
+
+/// The cluster a connection belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Reached {
+    pub(crate) cluster: ClusterId,
+    pub(crate) dialled_as: DialledAs,
+}
+
 /// What a host name says about the cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum HostMeaning {
-    /// This cluster.
-    Cluster(ClusterId),
+    /// This cluster, by one of its names.
+    Cluster(Reached),
     /// Whatever cluster the listener stands for.
     Local,
     /// Not one of our names.
@@ -58,14 +76,14 @@ impl HostNames {
         }
         let named = host.split_once('.').filter(|(_, suffix)| suffix.eq_ignore_ascii_case(&self.suffix));
         named
-            .and_then(|(label, _)| cluster_of_label(label))
+            .and_then(|(label, _)| reached_by_label(label))
             .map_or(HostMeaning::Foreign, HostMeaning::Cluster)
     }
 
     /// Whether AWS_MSK_IAM may have signed `host` for this cluster.
     pub(crate) fn accepts(&self, host: &str, cluster: ClusterId) -> bool {
         match self.meaning(host) {
-            HostMeaning::Cluster(named) => named == cluster,
+            HostMeaning::Cluster(named) => named.cluster == cluster,
             HostMeaning::Local => true,
             HostMeaning::Foreign => false,
         }
@@ -75,35 +93,49 @@ impl HostNames {
     pub fn bootstrap(&self, cluster: ClusterId) -> String {
         format!("boot-{cluster}.{}", self.suffix)
     }
+
+    /// The name of one of the cluster's brokers.
+    pub(crate) fn broker(&self, cluster: ClusterId, broker: BrokerId) -> String {
+        format!("b{}-{cluster}.{}", broker.get(), self.suffix)
+    }
+
+    /// The name that a certificate needs for all names of all clusters.
+    pub fn wildcard(&self) -> String {
+        format!("*.{}", self.suffix)
+    }
 }
 
 /// `boot-<cid>` or `b<i>-<cid>`.
-fn cluster_of_label(label: &str) -> Option<ClusterId> {
+fn reached_by_label(label: &str) -> Option<Reached> {
     let (broker, cluster) = label.split_once('-')?;
-    let number = broker.strip_prefix('b').filter(|number| !number.is_empty());
-    let known =
-        broker == "boot" || number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
-    if known { cluster.parse().ok() } else { None }
+    let dialled_as = if broker == "boot" {
+        DialledAs::Bootstrap
+    } else {
+        let number = broker.strip_prefix('b')?;
+        // As the brokers' names are written: no sign, no leading zero.
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit()) && !number.starts_with('0');
+        DialledAs::Broker(BrokerId::new(number.parse().ok().filter(|_| plain)?))
+    };
+    Some(Reached { cluster: cluster.parse().ok()?, dialled_as })
 }
 
 impl Dialled {
     /// The cluster, given the host that an AWS_MSK_IAM login signed (`None` for OAUTHBEARER, whose host names none).
-    pub(crate) fn cluster(
-        &self,
-        names: &HostNames,
-        signed_host: Option<&str>,
-    ) -> Result<ClusterId, NoCluster> {
-        let mut chosen = self.bound;
+    pub(crate) fn cluster(&self, names: &HostNames, signed_host: Option<&str>) -> Result<Reached, NoCluster> {
+        let at_address = |cluster| Reached { cluster, dialled_as: DialledAs::Address };
+        let mut chosen = self.bound.map(at_address);
         for host in [self.sni.as_deref(), signed_host].into_iter().flatten() {
             let HostMeaning::Cluster(named) = names.meaning(host) else { continue };
             match chosen {
-                Some(cluster) if cluster != named => {
+                Some(earlier) if earlier.cluster != named.cluster => {
                     return Err(NoCluster::Contradiction { host: host.to_owned() });
                 }
-                _ => chosen = Some(named),
+                // The name that was dialled is heard before the one that was signed.
+                Some(Reached { dialled_as: DialledAs::Bootstrap | DialledAs::Broker(_), .. }) => {}
+                Some(Reached { dialled_as: DialledAs::Address, .. }) | None => chosen = Some(named),
             }
         }
-        chosen.or(self.default).ok_or(NoCluster::Unnamed)
+        chosen.or(self.default.map(at_address)).ok_or(NoCluster::Unnamed)
     }
 }
 
@@ -127,29 +159,34 @@ mod tests {
     }
 
     const BOOT_A: &str = "boot-aaaaaaaa.c1.kafka-serverless.us-east-1.headgate.local";
+    const BOOT_B: &str = "boot-bbbbbbbb.c1.kafka-serverless.us-east-1.headgate.local";
     const BROKER_B: &str = "b2-bbbbbbbb.c1.kafka-serverless.us-east-1.headgate.local";
+
+    fn reached(cluster: &str, dialled_as: DialledAs) -> Reached {
+        Reached { cluster: id(cluster), dialled_as }
+    }
 
     #[test]
     fn bootstrap_and_broker_names_mean_their_cluster_in_any_case() {
-        for host in [
-            BOOT_A,
-            "B17-AAAAAAAA.C1.kafka-serverless.us-east-1.headgate.local.",
-            &names().bootstrap(id("aaaaaaaa")),
+        let seventeen = DialledAs::Broker(BrokerId::new(17));
+        for (host, dialled_as) in [
+            (BOOT_A, DialledAs::Bootstrap),
+            ("B17-AAAAAAAA.C1.kafka-serverless.us-east-1.headgate.local.", seventeen),
+            (&names().bootstrap(id("aaaaaaaa")), DialledAs::Bootstrap),
+            (&names().broker(id("aaaaaaaa"), BrokerId::new(17)), seventeen),
         ] {
-            assert_eq!(names().meaning(host), HostMeaning::Cluster(id("aaaaaaaa")), "{host}");
+            let meaning = names().meaning(host);
+            assert_eq!(meaning, HostMeaning::Cluster(reached("aaaaaaaa", dialled_as)), "{host}");
         }
     }
 
     #[test]
     fn names_of_other_shapes_are_foreign() {
-        for host in [
-            "aaaaaaaa.c1.kafka-serverless.us-east-1.headgate.local",
-            "b-aaaaaaaa.c1.kafka-serverless.us-east-1.headgate.local",
-            "boot-aaaa.c1.kafka-serverless.us-east-1.headgate.local",
-            "boot-aaaaaaaa.c2.kafka-serverless.us-east-1.headgate.local",
-            "boot-aaaaaaaa",
-            "",
-        ] {
+        for label in ["aaaaaaaa", "b-aaaaaaaa", "b0-aaaaaaaa", "b01-aaaaaaaa", "b+1-aaaaaaaa", "boot-aaaa"] {
+            let host = format!("{label}.{}", names().suffix);
+            assert_eq!(names().meaning(&host), HostMeaning::Foreign, "{host}");
+        }
+        for host in ["boot-aaaaaaaa.c2.kafka-serverless.us-east-1.headgate.local", "boot-aaaaaaaa", ""] {
             assert_eq!(names().meaning(host), HostMeaning::Foreign, "{host}");
         }
         assert_eq!(names().meaning("[::1]"), HostMeaning::Local);
@@ -158,10 +195,26 @@ mod tests {
     #[test]
     fn the_first_that_speaks_decides() {
         let of = |dialled: Dialled, signed| dialled.cluster(&names(), signed);
-        assert_eq!(of(dialled(Some("aaaaaaaa"), None, Some("cccccccc")), None), Ok(id("aaaaaaaa")));
-        assert_eq!(of(dialled(None, Some(BROKER_B), Some("cccccccc")), None), Ok(id("bbbbbbbb")));
-        assert_eq!(of(dialled(None, Some("localhost"), Some("cccccccc")), Some(BOOT_A)), Ok(id("aaaaaaaa")));
-        assert_eq!(of(dialled(None, None, Some("cccccccc")), Some("localhost")), Ok(id("cccccccc")));
+        let (address, bootstrap) = (DialledAs::Address, DialledAs::Bootstrap);
+        let second = DialledAs::Broker(BrokerId::new(2));
+        for (dialled, signed, expected) in [
+            (dialled(Some("aaaaaaaa"), None, Some("cccccccc")), None, reached("aaaaaaaa", address)),
+            (dialled(None, Some(BROKER_B), Some("cccccccc")), None, reached("bbbbbbbb", second)),
+            (
+                dialled(None, Some("localhost"), Some("cccccccc")),
+                Some(BOOT_A),
+                reached("aaaaaaaa", bootstrap),
+            ),
+            (
+                dialled(Some("aaaaaaaa"), Some(BOOT_A), None),
+                Some("localhost"),
+                reached("aaaaaaaa", bootstrap),
+            ),
+            (dialled(None, Some(BROKER_B), None), Some(BOOT_B), reached("bbbbbbbb", second)),
+            (dialled(None, None, Some("cccccccc")), Some("localhost"), reached("cccccccc", address)),
+        ] {
+            assert_eq!(of(dialled.clone(), signed), Ok(expected), "{dialled:?}");
+        }
         assert_eq!(of(dialled(None, None, None), Some("localhost")), Err(NoCluster::Unnamed));
     }
 

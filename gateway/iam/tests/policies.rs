@@ -400,6 +400,8 @@ fn a_decision_tells_what_it_read() {
     let name = r#""StringEquals":{"aws:username":"alice"}"#;
     assert_eq!(reads(&with("*", time)), (true, false));
     assert_eq!(reads(&with("*", source)), (false, true));
+    let tag = r#""StringEquals":{"aws:ResourceTag/team":"a"}"#;
+    assert_eq!(reads(&with("*", tag)), (false, true));
     assert_eq!(reads(&with("*", name)), (false, false));
     assert_eq!(reads(&with("iam:*", time)), (false, false));
     assert_eq!(reads(&with("*", &format!("{time},{source}"))), (true, true));

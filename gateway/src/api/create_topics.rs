@@ -10,9 +10,10 @@ use kafka_protocol::messages::{CreateTopicsRequest, CreateTopicsResponse};
 
 use super::{Call, message, text};
 use crate::authorize::rights;
+use crate::brokers::BROKER_IDS;
 use crate::error_code;
 use crate::refusal::Refusal;
-use crate::session::{BROKER_IDS, Session};
+use crate::session::Session;
 use crate::topic_config;
 use crate::topic_creation::{self, NewTopic, TopicRefused};
 

@@ -1,7 +1,5 @@
 //! DeleteTopics: by name, from version 6 on also by id.
 
-use std::sync::Arc;
-
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::{TimestampMs, TopicId};
 use headgate_metadata::record::TopicRecord;
@@ -52,23 +50,9 @@ async fn of_topic(
     if call.version >= STATES_FROM {
         result.topic_id = topic.topic_id;
     }
-    let refused = match session.view_after(looked).await {
-        Ok(view) => match find(session, &view, &topic) {
-            Ok(record) => {
-                // Named by id: whoever may delete it is told its name.
-                result.name = Some(TopicName(text(record.name.clone())));
-                if call.version >= STATES_FROM {
-                    result.topic_id = record.id.uuid();
-                }
-                delete(session, &record).await.err()
-            }
-            Err(refused) => Some(refused),
-        },
-        Err(_) => {
-            Some(TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))
-        }
+    let Err(refused) = find_and_delete(session, call, &topic, looked, &mut result).await else {
+        return result;
     };
-    let Some(refused) = refused else { return result };
     result.error_code = error_code::of_refusal(refused.refusal);
     if call.version >= TEXT_FROM {
         result.error_message = Some(message(refused.text));
@@ -76,33 +60,43 @@ async fn of_topic(
     result
 }
 
-fn find(
+/// What the client may know of the topic is put into `result` on the way.
+async fn find_and_delete(
     session: &Session,
-    view: &ClusterView,
+    call: &Call,
     topic: &DeleteTopicState,
-) -> Result<Arc<TopicRecord>, TopicRefused> {
-    let denied = || TopicRefused::new(Refusal::TopicDenied, "Authorization failed.");
+    looked: Result<(), Refusal>,
+    result: &mut DeletableTopicResult,
+) -> Result<(), TopicRefused> {
+    let view = session.view_after(looked).await;
+    let view = view.map_err(|_| {
+        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
+    })?;
+    let name = name_of(session, &view, topic)?;
+    result.name = Some(TopicName(text(name.clone())));
+    if !session.may_on_topic(&view, rights::DELETE_TOPICS, &name) {
+        return Err(denied());
+    }
+    let record = view.topic(&name).ok_or_else(unknown)?;
+    if call.version >= STATES_FROM {
+        result.topic_id = record.id.uuid();
+    }
+    delete(session, record).await
+}
+
+/// Whoever names a topic by its id is told its name only if it may describe the topic.
+fn name_of(session: &Session, view: &ClusterView, topic: &DeleteTopicState) -> Result<String, TopicRefused> {
     match (&topic.name, TopicId::from_uuid(topic.topic_id)) {
-        (Some(name), None) => {
-            if !session.may_on_topic(view, rights::DELETE_TOPICS, name) {
-                return Err(denied());
-            }
-            let record = view.topic(name).cloned();
-            record.ok_or_else(|| {
-                TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
-            })
-        }
+        (Some(name), None) => Ok(name.to_string()),
         (None, Some(id)) => {
             // Foreign, deleted and never existing ids look the same.
-            let record = view.topic_by_id(id).cloned();
-            let record = record.ok_or_else(|| {
+            let record = view.topic_by_id(id).ok_or_else(|| {
                 TopicRefused::new(Refusal::UnknownTopicId, "This server has no topic of this id.")
             })?;
-            if session.may_on_topic(view, rights::DELETE_TOPICS, &record.name) {
-                Ok(record)
-            } else {
-                Err(denied())
+            if !session.may_on_topic(view, rights::DELETE_TOPICS_BY_ID, &record.name) {
+                return Err(denied());
             }
+            Ok(record.name.clone())
         }
         (Some(_), Some(_)) | (None, None) => {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Name the topic by its name or by its id."))
@@ -110,14 +104,20 @@ fn find(
     }
 }
 
+fn denied() -> TopicRefused {
+    TopicRefused::new(Refusal::TopicDenied, "Authorization failed.")
+}
+
+fn unknown() -> TopicRefused {
+    TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
+}
+
 async fn delete(session: &Session, record: &TopicRecord) -> Result<(), TopicRefused> {
     let now = TimestampMs::new(session.shared.now_ms().max(0) as u64);
     let store = &*session.shared.parts.metadata;
     let deleted = topics::delete(store, session.cluster, &record.name, record.id, now).await;
     let revision = deleted.map_err(|error| match error {
-        TopicError::Unknown => {
-            TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
-        }
+        TopicError::Unknown => unknown(),
         TopicError::Store(error) => {
             tracing::warn!(cluster = %session.cluster, topic = %record.name, %error, "topic not deleted");
             TopicRefused::new(Refusal::from(&error), "the topic could not be deleted now")

@@ -5,9 +5,10 @@ use kafka_protocol::messages::{BrokerId, DescribeClusterRequest, DescribeCluster
 
 use super::{Call, text};
 use crate::authorized_operations;
+use crate::brokers::ListedBroker;
 use crate::error_code;
 use crate::refusal::Refusal;
-use crate::session::{ListedBroker, Session};
+use crate::session::Session;
 
 /// `endpoint_type` of brokers.
 const BROKERS: i8 = 1;
@@ -37,7 +38,7 @@ pub(super) async fn handle(
     };
     DescribeClusterResponse::default()
         .with_cluster_id(text(session.cluster.to_string()))
-        .with_controller_id(BrokerId(session.brokers[0].id.get() as i32))
-        .with_brokers(session.brokers.iter().map(broker).collect())
+        .with_controller_id(BrokerId(session.brokers.controller().get() as i32))
+        .with_brokers(session.brokers.listed().iter().map(broker).collect())
         .with_cluster_authorized_operations(operations)
 }

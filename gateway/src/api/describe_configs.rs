@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 
-use headgate_iam::KafkaAction;
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::record::TopicRecord;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
@@ -70,7 +69,7 @@ fn describe(
             .topic(name)
             .cloned()
             .ok_or_else(|| TopicRefused::new(Refusal::UnknownTopic, format!("Topic {name} does not exist."))),
-        BROKER if !session.sees_cluster(view, KafkaAction::DescribeClusterDynamicConfiguration) => {
+        BROKER if !session.may_on_cluster(view, rights::DESCRIBE_BROKER_CONFIGS) => {
             Err(TopicRefused::new(Refusal::ClusterDenied, "Cluster authorization failed."))
         }
         BROKER => {

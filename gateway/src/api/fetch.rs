@@ -12,7 +12,7 @@ use super::{Call, Malformed};
 use crate::connection::Answer;
 use crate::error_code;
 use crate::fetch::{
-    Asked, FetchAnswer, FetchEntry, Target, TopicRef, Wait, Wanted, begin, encode, finish, gather, resolve,
+    Asked, FetchAnswer, FetchEntry, Gathered, Target, TopicRef, Wait, Wanted, begin, encode, finish, gather,
 };
 use crate::refusal::Refusal;
 use crate::session::Session;
@@ -34,8 +34,7 @@ pub(super) async fn handle(
     };
     let wait = wait_of(session, &request);
     let caller = session.caller(call, wait.time_max + Duration::from_secs(30), view.revision);
-    let targets = resolve(session, &view, &asked.wanted);
-    let (outcomes, reserved) = gather(session, &caller, &targets, wait).await;
+    let Gathered { targets, outcomes, reserved } = gather(session, &caller, &view, &asked.wanted, wait).await;
     let mut entries = entries(&asked.wanted, &targets, outcomes, wait.isolation);
     finish(&session.remembered_fetch, &asked, &mut entries);
     let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };

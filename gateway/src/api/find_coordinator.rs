@@ -1,15 +1,15 @@
 //! FindCoordinator: the broker that coordinates a group. Transactions come later and share groups are not served.
 
-use headgate_storage_client::routing;
 use kafka_protocol::messages::find_coordinator_response::Coordinator;
 use kafka_protocol::messages::{BrokerId, FindCoordinatorRequest, FindCoordinatorResponse};
 use kafka_protocol::protocol::StrBytes;
 
 use super::{Call, text};
 use crate::authorize::rights;
+use crate::brokers::ListedBroker;
 use crate::error_code;
 use crate::refusal::Refusal;
-use crate::session::{ListedBroker, Session};
+use crate::session::Session;
 
 /// `key_type` of a group.
 const GROUP: i8 = 0;
@@ -46,8 +46,7 @@ async fn find<'s>(session: &'s Session, key_type: i8, key: &str) -> Result<&'s L
     if !session.may_on_group(&view, rights::FIND_COORDINATOR, key) {
         return Err(Refusal::GroupDenied);
     }
-    let indexes: Vec<usize> = (0..session.brokers.len()).collect();
-    Ok(&session.brokers[routing::broker_of_group(session.cluster, key, &indexes)])
+    Ok(session.brokers.of_group(session.cluster, key))
 }
 
 fn entry(key: &StrBytes, found: Result<&ListedBroker, Refusal>) -> Coordinator {

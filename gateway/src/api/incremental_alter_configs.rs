@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::topics::{self, AlterConfigsError};
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
@@ -56,23 +57,11 @@ async fn alter(
     looked: Result<(), Refusal>,
 ) -> Result<(), TopicRefused> {
     let name = &*resource.resource_name;
-    match resource.resource_type {
-        TOPIC => {}
-        BROKER => {
-            return Err(TopicRefused::new(
-                Refusal::ClusterDenied,
-                "configs of brokers cannot be set on this cluster",
-            ));
-        }
-        _ => return Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
-    }
     let view = session.view_after(looked).await;
     let view = view.map_err(|_| {
         TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
     })?;
-    if !session.may_on_topic(&view, rights::INCREMENTAL_ALTER_CONFIGS, name) {
-        return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
-    }
+    may_alter(session, &view, resource)?;
     if view.topic(name).is_none() {
         return Err(unknown(name));
     }
@@ -101,6 +90,25 @@ async fn alter(
     // Answered after this gateway has seen it; if it cannot look now, it will see it with the next.
     drop(session.view_at(revision).await);
     Ok(())
+}
+
+fn may_alter(
+    session: &Session,
+    view: &ClusterView,
+    resource: &AlterConfigsResource,
+) -> Result<(), TopicRefused> {
+    match resource.resource_type {
+        TOPIC if session.may_on_topic(view, rights::INCREMENTAL_ALTER_CONFIGS, &resource.resource_name) => {
+            Ok(())
+        }
+        TOPIC => Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed.")),
+        BROKER if session.may_on_cluster(view, rights::ALTER_BROKER_CONFIGS) => {
+            let text = "configs of brokers cannot be set on this cluster";
+            Err(TopicRefused::new(Refusal::InvalidRequest, text))
+        }
+        BROKER => Err(TopicRefused::new(Refusal::ClusterDenied, "Cluster authorization failed.")),
+        _ => Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
+    }
 }
 
 /// What becomes of a config.

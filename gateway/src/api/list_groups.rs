@@ -1,6 +1,6 @@
 //! ListGroups: the groups of the cluster that the principal may see, by state and type.
 //!
-//! Clients ask every broker listed and append the answers; in direct mode one broker is listed, and so gives all.
+//! Clients ask every broker listed and append the answers, so a broker that was dialled by its name gives its own alone.
 
 use std::collections::BTreeSet;
 
@@ -29,7 +29,8 @@ pub(super) async fn handle(session: &Session, call: &Call, request: ListGroupsRe
                 all || session.sees_group(&view, rights::LIST_GROUPS_ONE, &group.group)
             };
             let wanted = |group: &GroupListing| {
-                named(&request.states_filter, state_name(group.state))
+                session.brokers.answer_for_group(session.cluster, &group.group)
+                    && named(&request.states_filter, state_name(group.state))
                     && named(&request.types_filter, CLASSIC)
             };
             let groups =

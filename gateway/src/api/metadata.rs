@@ -19,10 +19,11 @@ use self::topic_entry::{described, refused};
 use super::{Call, Malformed, respond, text};
 use crate::authorize::rights;
 use crate::authorized_operations;
+use crate::brokers::ListedBroker;
 use crate::connection::Answer;
 use crate::error_code;
 use crate::refusal::Refusal;
-use crate::session::{ListedBroker, Session};
+use crate::session::Session;
 use crate::topic_creation::{self, NewTopic};
 
 /// From this version on the whole answer has an error code.
@@ -45,8 +46,10 @@ pub(super) async fn handle(
     request: MetadataRequest,
 ) -> Result<Answer, Malformed> {
     let mut response = MetadataResponse::default()
-        .with_brokers(session.brokers.iter().map(|broker| broker_entry(session, call, broker)).collect())
-        .with_controller_id(BrokerId(session.brokers[0].id.get() as i32));
+        .with_brokers(
+            session.brokers.listed().iter().map(|broker| broker_entry(session, call, broker)).collect(),
+        )
+        .with_controller_id(BrokerId(session.brokers.controller().get() as i32));
     if call.version >= 2 {
         response.cluster_id = Some(text(session.cluster.to_string()));
     }

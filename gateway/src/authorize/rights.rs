@@ -16,10 +16,12 @@
 //! | ListGroups | DescribeCluster, or DescribeGroup | cluster, or each group |
 //! | DeleteGroups | DeleteGroup | each group |
 //! | CreateTopics | CreateTopic | each topic |
-//! | DeleteTopics | DeleteTopic | each topic |
+//! | DeleteTopics | DeleteTopic; by id also DescribeTopic, which tells the name | each topic |
 //! | CreatePartitions | AlterTopic | each topic |
 //! | DescribeConfigs | DescribeTopicDynamicConfiguration | each topic |
+//! | DescribeConfigs of a broker | DescribeClusterDynamicConfiguration | cluster |
 //! | IncrementalAlterConfigs | AlterTopicDynamicConfiguration | each topic |
+//! | IncrementalAlterConfigs of a broker | AlterClusterDynamicConfiguration | cluster |
 //! | InitProducerId | WriteDataIdempotently, or WriteData everywhere | cluster, or all topics |
 //! | DescribeCluster | nothing beyond Connect | – |
 
@@ -47,6 +49,9 @@ pub(crate) const LIST_GROUPS_ONE: KafkaAction = KafkaAction::DescribeGroup;
 pub(crate) const DELETE_GROUPS: KafkaAction = KafkaAction::DeleteGroup;
 pub(crate) const CREATE_TOPICS: KafkaAction = KafkaAction::CreateTopic;
 pub(crate) const DELETE_TOPICS: KafkaAction = KafkaAction::DeleteTopic;
+pub(crate) const DELETE_TOPICS_BY_ID: KafkaAction = KafkaAction::DescribeTopic;
 pub(crate) const CREATE_PARTITIONS: KafkaAction = KafkaAction::AlterTopic;
 pub(crate) const DESCRIBE_CONFIGS: KafkaAction = KafkaAction::DescribeTopicDynamicConfiguration;
+pub(crate) const DESCRIBE_BROKER_CONFIGS: KafkaAction = KafkaAction::DescribeClusterDynamicConfiguration;
 pub(crate) const INCREMENTAL_ALTER_CONFIGS: KafkaAction = KafkaAction::AlterTopicDynamicConfiguration;
+pub(crate) const ALTER_BROKER_CONFIGS: KafkaAction = KafkaAction::AlterClusterDynamicConfiguration;

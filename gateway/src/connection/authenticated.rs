@@ -61,7 +61,7 @@ pub(crate) struct Authenticated<S> {
     /// When something last happened.
     active_at: Instant,
     phase: watch::Receiver<Phase>,
-    principals: watch::Receiver<u64>,
+    standing: watch::Receiver<u64>,
 }
 
 /// What the connection's task woke up for.
@@ -70,7 +70,7 @@ enum Event {
     Started(Result<Started, Malformed>),
     Announced(Result<(), FrameError>),
     Frame(Result<Frame, FrameError>),
-    PrincipalsChanged,
+    StandingChanged,
     PhaseChanged,
     Late(&'static str),
 }
@@ -78,20 +78,23 @@ enum Event {
 impl<S: ByteStream> Authenticated<S> {
     pub(crate) fn new(transport: Transport<S>, opened: Opened) -> Self {
         let shared = Arc::clone(&opened.session.shared);
-        let mut principals = shared.parts.principals.changes();
+        let mut standing = shared.standing.subscribe();
         // What changed between the login and now is looked at first.
-        principals.mark_changed();
+        standing.mark_changed();
+        let mut context = opened.context;
+        // Whoever logs in again does so on the cluster it has reached.
+        context.dialled.bound = Some(opened.session.cluster);
         Self {
             transport,
             session: opened.session,
-            reauthentication: Reauthentication::new(opened.login, opened.context),
+            reauthentication: Reauthentication::new(opened.login, context),
             pipeline: FuturesOrdered::new(),
             running: None,
             waiting: None,
             departed: false,
             active_at: Instant::now(),
             phase: shared.phase.subscribe(),
-            principals,
+            standing,
             shared,
         }
     }
@@ -119,7 +122,7 @@ impl<S: ByteStream> Authenticated<S> {
         loop {
             self.end_if_done()?;
             let event = self.next_event().await;
-            if !matches!(event, Event::PrincipalsChanged | Event::PhaseChanged | Event::Late(_)) {
+            if !matches!(event, Event::StandingChanged | Event::PhaseChanged | Event::Late(_)) {
                 self.active_at = Instant::now();
             }
             match event {
@@ -127,7 +130,7 @@ impl<S: ByteStream> Authenticated<S> {
                 Event::Started(started) => self.place(started).await?,
                 Event::Announced(result) => self.announced(result)?,
                 Event::Frame(frame) => self.begin(frame.map_err(|error| ended_by(&error))?).await?,
-                Event::PrincipalsChanged => self.check_credential()?,
+                Event::StandingChanged => self.check_standing()?,
                 Event::PhaseChanged => {}
                 Event::Late(why) => return Err(Ended::ByUs(why)),
             }
@@ -165,7 +168,7 @@ impl<S: ByteStream> Authenticated<S> {
             Some(answer) = self.pipeline.next(), if !self.pipeline.is_empty() => Event::Answered(answer),
             started = running => started,
             // An error means that the gateway is gone, and with it this task.
-            _ = self.principals.changed() => Event::PrincipalsChanged,
+            _ = self.standing.changed() => Event::StandingChanged,
             _ = self.phase.changed() => Event::PhaseChanged,
             arrived = arrival => arrived,
             () = sleep_until(deadline) => Event::Late(why),
@@ -213,10 +216,9 @@ impl<S: ByteStream> Authenticated<S> {
         }
     }
 
-    fn check_credential(&mut self) -> Result<(), Ended> {
-        self.principals.mark_unchanged();
-        let valid = self.shared.authorizer.still_valid(&self.session.identity());
-        if valid { Ok(()) } else { Err(Ended::ByUs("credential no longer valid")) }
+    fn check_standing(&mut self) -> Result<(), Ended> {
+        self.standing.mark_unchanged();
+        self.session.revoked().map_or(Ok(()), |why| Err(Ended::ByUs(why)))
     }
 
     /// Takes a frame that has arrived.

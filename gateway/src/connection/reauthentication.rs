@@ -146,13 +146,13 @@ impl Standing {
             }
         };
         let first = session.identity();
-        if logged_in.identity.arn != first.arn || logged_in.cluster.id != session.cluster {
+        if logged_in.identity.arn != first.arn {
             sleep(sasl::REFUSAL_DELAY).await;
             return Err(Some(sasl::changed_principal(&first.arn, &logged_in.identity.arn)));
         }
         session.renew(logged_in.identity.clone());
         // The connection looked at the earlier credential if this one was withdrawn just now.
-        if !session.shared.authorizer.still_valid(&session.identity()) {
+        if session.revoked().is_some() {
             return Err(None);
         }
         self.set(Login { expires_at: logged_in.expires_at, exchange: Exchange::NotBegun, ..login });

@@ -13,9 +13,10 @@ use super::authenticated::{Authenticated, Opened};
 use super::request::{Incoming, NoRequest, parse};
 use super::{ByteStream, Ended, Response, Transport};
 use crate::api::api_versions;
+use crate::brokers::{Brokers, ListedBroker};
 use crate::login::{LoggedIn, LoginContext, LoginFailed, log_in};
 use crate::sasl::{self, Exchange};
-use crate::session::{ListedBroker, Session};
+use crate::session::Session;
 use crate::shared::Shared;
 
 /// The longest frame of somebody unknown. Logins with session tokens are a few KiB.
@@ -26,8 +27,8 @@ pub(crate) struct Unauthenticated<S> {
     pub(crate) transport: Transport<S>,
     pub(crate) shared: Arc<Shared>,
     pub(crate) context: LoginContext,
-    /// The broker that answers list: this listener's address.
-    pub(crate) broker: ListedBroker,
+    /// This listener as a broker, for answers to those who dialled an address.
+    pub(crate) own_address: ListedBroker,
 }
 
 /// What follows a frame.
@@ -164,9 +165,10 @@ impl<S: ByteStream> Unauthenticated<S> {
     }
 
     fn authenticated(self, logged_in: LoggedIn) -> Authenticated<S> {
-        let LoggedIn { identity, cluster, mechanism, expires_at, .. } = logged_in;
+        let LoggedIn { identity, cluster, reached, mechanism, expires_at, .. } = logged_in;
+        let brokers = Brokers::of(&self.shared.parts.names, reached, self.own_address);
         let session =
-            Session::new(Arc::clone(&self.shared), &cluster, self.broker, self.context.source, identity);
+            Session::new(Arc::clone(&self.shared), &cluster, brokers, self.context.source, identity);
         let opened = Opened {
             session: Arc::new(session),
             login: Some((mechanism, expires_at)),

@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::Offset;
-use headgate_storage_client::{Caller, Isolation, PartitionAddress, PartitionRead, ReadOutcome, ReadRequest};
+use headgate_storage_client::{Caller, Isolation, PartitionAddress, ReadOutcome, ReadRequest};
 use tokio::select;
 use tokio::time::{Instant, sleep_until};
 
-use super::target::Target;
+use super::session::Wanted;
+use super::target::{Target, resolve};
 use crate::budget::InflightBytes;
+use crate::error_code;
+use crate::refusal::Refusal;
 use crate::session::Session;
 
 /// The longest a Fetch waits, whatever the client asks for.
@@ -23,40 +27,72 @@ pub(crate) struct Wait {
     pub(crate) isolation: Isolation,
 }
 
-/// Reads all targets that can be read; outcomes are in the order of those. The memory of what came is reserved.
+/// What was read of the partitions asked for.
+pub(crate) struct Gathered {
+    /// In the order they were asked for.
+    pub(crate) targets: Vec<Target>,
+    /// Of the targets that can be read, in their order.
+    pub(crate) outcomes: Vec<ReadOutcome>,
+    /// The memory of what came.
+    pub(crate) reserved: InflightBytes,
+}
+
+/// Reads what may be read. If too little came it waits, and then looks anew at what may be read: rights may have gone.
 pub(crate) async fn gather(
     session: &Session,
     caller: &Caller,
-    targets: &[Target],
+    view: &ClusterView,
+    wanted: &[Wanted],
     wait: Wait,
-) -> (Vec<ReadOutcome>, InflightBytes) {
+) -> Gathered {
     let deadline = Instant::now() + wait.time_max.min(WAIT_MAX);
-    let partitions: Vec<PartitionRead> = targets
-        .iter()
-        .filter_map(|target| match target {
-            Target::Read(read) => Some(*read),
-            Target::Failed(_) => None,
-        })
-        .collect();
-    let failed = partitions.len() < targets.len();
-    let request = ReadRequest { partitions, bytes_max: wait.bytes_max, isolation: wait.isolation };
+    let targets = resolve(session, view, wanted);
+    let request = request_of(&targets, wait);
     let first = read(session, caller, &request).await;
+    let failed = request.partitions.len() < targets.len();
     let answer_now = failed || wait.time_max.is_zero() || request.partitions.is_empty();
     if answer_now || suffices(&first.0, wait.bytes_min) {
-        return first;
+        return Gathered { targets, outcomes: first.0, reserved: first.1 };
     }
     drop(first);
+    await_data(session, caller, &request, wait.bytes_min, deadline).await;
+    let targets = match session.view().await {
+        Ok(view) => resolve(session, &view, wanted),
+        // The earlier view serves as long as no other can be had; rights do not depend on it alone.
+        Err(Refusal::MetadataUnavailable) => resolve(session, view, wanted),
+        Err(refusal) => vec![Target::Failed(error_code::of_refusal(refusal)); wanted.len()],
+    };
+    let (outcomes, reserved) = read(session, caller, &request_of(&targets, wait)).await;
+    Gathered { targets, outcomes, reserved }
+}
+
+fn request_of(targets: &[Target], wait: Wait) -> ReadRequest {
+    let read = |target: &Target| match target {
+        Target::Read(read) => Some(*read),
+        Target::Failed(_) => None,
+    };
+    let partitions = targets.iter().filter_map(read).collect();
+    ReadRequest { partitions, bytes_max: wait.bytes_max, isolation: wait.isolation }
+}
+
+/// Waits until enough is there, or waiting has no point any more.
+async fn await_data(
+    session: &Session,
+    caller: &Caller,
+    request: &ReadRequest,
+    bytes_min: u64,
+    deadline: Instant,
+) {
     let from: Vec<(PartitionAddress, Offset)> =
         request.partitions.iter().map(|read| (read.partition, read.offset)).collect();
     let patience = deadline.saturating_duration_since(Instant::now());
     let waiting = Caller { patience, ..caller.clone() };
     select! {
         biased;
-        () = session.shared.parts.storage.await_data(&waiting, &from, wait.bytes_min) => {}
+        () = session.shared.parts.storage.await_data(&waiting, &from, bytes_min) => {}
         () = session.pointless() => {}
         () = sleep_until(deadline) => {}
     }
-    read(session, caller, &request).await
 }
 
 /// Room is taken before the owners are asked, and what was not needed given back.

@@ -33,13 +33,13 @@ pub(crate) async fn msk_iam(client: &mut Client, login: &Login) -> SaslAuthentic
     authenticate(client, login.msk_iam()).await
 }
 
-async fn oauth_bearer(client: &mut Client, login: &Login) -> SaslAuthenticateResponse {
+pub(crate) async fn oauth_bearer(client: &mut Client, login: &Login) -> SaslAuthenticateResponse {
     handshake(client, "OAUTHBEARER").await;
     authenticate(client, login.oauth_bearer()).await
 }
 
 /// The reason behind `[<request id>]: `.
-fn reason(response: &SaslAuthenticateResponse) -> String {
+pub(crate) fn reason(response: &SaslAuthenticateResponse) -> String {
     assert_eq!(response.error_code, 58, "{response:?}");
     let text = response.error_message.as_deref().expect("a text").to_owned();
     let (id, reason) = text.split_once("]: ").expect("a request id first");
@@ -408,6 +408,7 @@ async fn a_session_does_not_outlive_its_user_even_if_another_takes_the_name() {
         created: TimestampMs::new(1),
         policies: [("inline".to_owned(), ALLOW_ALL.to_owned())].into(),
         access_keys: Vec::new(),
+        tags: [].into(),
     };
     let key = format!("AKIA{:0>16}", "LEAVER");
     users::delete_key(&*harness.store, account(), &key).await.expect("it exists");

@@ -2,14 +2,20 @@
 
 mod admin;
 mod authentication;
-mod denied;
+mod cluster_policy;
+
 mod drain;
 mod fetch;
 mod golden;
 mod groups;
+mod isolation;
 mod malformed;
+mod matrix;
 mod metadata;
+mod named;
+mod operations;
 mod order;
 mod produce;
+mod revocation;
 mod support;
 mod versions;

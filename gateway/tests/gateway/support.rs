@@ -3,9 +3,10 @@
 pub(crate) mod batch;
 pub(crate) mod client;
 pub(crate) mod harness;
+pub(crate) mod node;
 pub(crate) mod signer;
 pub(crate) mod storage;
 
-pub(crate) use batch::batch;
+pub(crate) use batch::{batch, batch_of};
 pub(crate) use client::Client;
 pub(crate) use harness::Harness;

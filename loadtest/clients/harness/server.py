@@ -23,12 +23,12 @@ class ServerFailed(Exception):
 class DevServer:
     """Ports and data directory stay the same over restarts, as they would for a user."""
 
-    def __init__(self, binary, data_dir, log, extra_arguments=(), environment=None):
+    def __init__(self, binary, data_dir, log, extra_arguments=(), environment=None, cluster_ports=CLUSTER_PORTS):
         self.binary, self.data_dir, self.log = str(binary), Path(data_dir), Path(log)
         self.extra_arguments, self.extra_environment = list(extra_arguments), environment or {}
-        first = free_range(3 + CLUSTER_PORTS)
+        first = free_range(3 + cluster_ports)
         self.iam_port, self.plaintext_port, self.api_port = first, first + 1, first + 2
-        self.cluster_ports = f"{first + 3}-{first + 2 + CLUSTER_PORTS}"
+        self.cluster_ports = f"{first + 3}-{first + 2 + cluster_ports}"
         self.process = None
 
     def __enter__(self):

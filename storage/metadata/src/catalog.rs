@@ -1,6 +1,6 @@
-//! What a gateway holds of the cell: every cluster's record, and the topics of the clusters that are in use.
+//! What a gateway holds of the cell: every cluster's record and policy, and the topics of the clusters that are in use.
 //!
-//! One watch follows the cluster records; one watch for each cluster in use follows its topics. A cluster that nobody asked
+//! One watch follows the cluster records, one their policies; one watch for each cluster in use follows its topics. A cluster that nobody asked
 //! for in ten minutes is unloaded, so an idle one costs its record alone.
 //!
 //! Invariants: a view never changes under its reader; what replaces it has seen at least as much.
@@ -21,10 +21,13 @@ use crate::record::{ClusterRecord, TopicRecord};
 use crate::store::{MetadataError, SharedStore};
 
 mod loaded;
+mod policies;
 #[cfg(test)]
 mod tests;
 
 use loaded::Loaded;
+pub use policies::CachedClusterPolicy;
+use policies::Policies;
 
 /// After this long without a question a cluster's topics are forgotten.
 const IDLE_MAX: Duration = Duration::from_mins(10);
@@ -72,6 +75,7 @@ pub struct Catalog {
     store: SharedStore,
     known: Arc<Known>,
     records: Following,
+    policies: Policies,
 }
 
 /// What the follower of the cluster records shares with the callers.
@@ -93,7 +97,8 @@ impl Catalog {
         });
         let sink = Known::sink(Arc::downgrade(&known));
         let records = Following::start(Arc::clone(&store), keys::CLUSTERS.to_owned(), sink).await?;
-        Ok(Arc::new(Self { store, known, records }))
+        let policies = Policies::start(Arc::clone(&store), known.changes.clone()).await?;
+        Ok(Arc::new(Self { store, known, records, policies }))
     }
 
     /// A cluster's record, from memory.
@@ -108,7 +113,12 @@ impl Catalog {
         records
     }
 
-    /// Changes whenever a cluster is created, changed or removed.
+    /// The cluster's resource policy, from memory; `None` where it has none.
+    pub fn policy(&self, cluster: ClusterId) -> Option<CachedClusterPolicy> {
+        self.policies.get(cluster)
+    }
+
+    /// Changes whenever a cluster is created, changed or removed, or its policy is.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.known.changes.subscribe()
     }
@@ -136,6 +146,12 @@ impl Catalog {
         let loaded = cell.get().ok_or(CatalogError::ClusterUnknown(cluster))?;
         loaded.topics.reach(revision).await?;
         Ok(loaded.view())
+    }
+
+    /// Waits until the records and policies of all clusters are known up to `revision`. Loads no topics.
+    pub async fn reach(&self, revision: Revision) -> Result<(), CatalogError> {
+        self.records.reach(revision).await?;
+        Ok(self.policies.reach(revision).await?)
     }
 
     /// The view once it contains everything that was committed before this call. Coalesced: the store is asked at most

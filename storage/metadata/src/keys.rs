@@ -35,6 +35,12 @@ pub fn cluster_name(account: AccountId, name: &str) -> String {
 pub fn cluster_network(cluster: ClusterId) -> String {
     format!("cluster-network/{cluster}")
 }
+/// The resource policies of all clusters.
+pub const CLUSTER_POLICIES: &str = "cluster-policy/";
+/// The resource policy of a cluster.
+pub fn cluster_policy(cluster: ClusterId) -> String {
+    format!("{CLUSTER_POLICIES}{cluster}")
+}
 /// All topics of a cluster.
 pub fn topics(cluster: ClusterId) -> String {
     format!("topic/{cluster}/")

@@ -9,6 +9,7 @@
 //! cluster/<cluster>                     ClusterRecord
 //! cluster-name/<account>/<name>         NameRecord             unique cluster names
 //! cluster-network/<cluster>             ClusterNetworkRecord   absent where nothing was told
+//! cluster-policy/<cluster>              ClusterPolicyRecord    absent where none was put
 //! topic/<cluster>/<topic name>          TopicRecord
 //! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
 //! removed/cluster/<cluster>             RemovedRecord
@@ -85,6 +86,7 @@ records!(
     ClusterRecord,
     NameRecord,
     ClusterNetworkRecord,
+    ClusterPolicyRecord,
     TopicRecord,
     RemovedRecord,
     JournalRecord,
@@ -201,6 +203,15 @@ pub struct VpcRecord {
     pub security_group_ids: Vec<String>,
 }
 
+/// A cluster's resource policy: who, of any account, may or may not do what with the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterPolicyRecord {
+    /// The JSON text that was put.
+    pub policy: String,
+    /// The version that the next change must name.
+    pub version: String,
+}
+
 /// A topic. One key each; gateways load them by cluster prefix on first use.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicRecord {
@@ -281,6 +292,9 @@ pub struct UserRecord {
     /// The ids of its access keys; each has a record of its own.
     #[serde(default)]
     pub access_keys: Vec<String>,
+    /// Tags.
+    #[serde(default)]
+    pub tags: BTreeMap<String, String>,
 }
 
 impl UserRecord {

@@ -47,6 +47,7 @@ pub(crate) fn user(name: &str) -> UserRecord {
         created: at(1_000),
         policies: BTreeMap::new(),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     }
 }
 

@@ -83,6 +83,7 @@ async fn administrator(store: &SharedStore, account: AccountId, now: TimestampMs
         created: now,
         policies: BTreeMap::from([("administrator".to_owned(), EVERYTHING.to_owned())]),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     };
     users::create(&**store, &user).await?;
     Ok(user)

@@ -1,7 +1,7 @@
 //! `headgate dev`: all roles in one process, on embedded parts, with no configuration.
 
 mod billing;
-mod cluster_ports;
+mod bootstrap;
 mod connection_files;
 mod first_start;
 mod settings;
@@ -40,7 +40,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use self::billing::LiveBills;
-use self::cluster_ports::OwnPorts;
+use self::bootstrap::DevBootstrap;
 use self::connection_files::DevJson;
 use self::first_start::{Cell, DEMO};
 use self::settings::{DevSettings, Listen};
@@ -112,10 +112,17 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
     let principals = Principals::start(Arc::clone(&store)).await?;
     let audit: SharedAudit = Arc::new(AuditFile::open(&data.join("audit.log"), AUDIT_BYTES_MAX)?);
     let names = HostNames {
-        suffix: format!("c{}.kafka-serverless.{}.headgate.local", cell.record.cell, cell.record.region),
-        local: certificate_names(&settings),
+        suffix: format!(
+            "c{}.kafka-serverless.{}.{}",
+            cell.record.cell,
+            cell.record.region,
+            settings.domain()
+        ),
+        local: local_names(&settings),
     };
-    let Certificates { ca_pem_path, server: tls } = certificates::load_or_create(data, &names.local)?;
+    let in_certificate = [names.local.clone(), vec![names.wildcard()]].concat();
+    let Certificates { ca_pem_path, server: tls } = certificates::load_or_create(data, &in_certificate)?;
+    let bootstrap = DevBootstrap::new(&settings, cell.demo.id, names.clone(), Arc::clone(&catalog))?;
     let parts = GatewayParts {
         storage: Arc::clone(&node) as _,
         catalog: Arc::clone(&catalog),
@@ -141,7 +148,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         master_key,
         audit,
         bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node))),
-        bootstrap: Arc::new(OwnPorts::new(&settings, Arc::clone(&catalog))?),
+        bootstrap: Arc::new(bootstrap),
         ready: {
             let node = Arc::clone(&node);
             Arc::new(move || node.is_accepting())
@@ -175,8 +182,8 @@ fn taken(address: impl std::fmt::Display, flag: &str) -> String {
     )
 }
 
-/// The name in the certificate and in signatures: the local ones, and the advertised one.
-fn certificate_names(settings: &DevSettings) -> Vec<String> {
+/// The names of this process, in the certificate and in signatures: the local ones, and the advertised one.
+fn local_names(settings: &DevSettings) -> Vec<String> {
     let mut names: Vec<String> = ["localhost", "127.0.0.1", "::1"].map(str::to_owned).into();
     if !names.contains(&settings.advertised_host) {
         names.push(settings.advertised_host.clone());
@@ -284,7 +291,7 @@ fn serve_api(
     running: &mut Running,
 ) -> Result<()> {
     let mut config = ControlConfig::new(cell.region.clone(), cell.slots);
-    config.cluster_ports = Some(settings.cluster_ports.clone());
+    config.cluster_ports = settings.named_domain.is_none().then(|| settings.cluster_ports.clone());
     let server = ControlServer::new(config, components, None)?;
     for listener in listeners {
         let server = server.clone();

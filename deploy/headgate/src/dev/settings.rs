@@ -30,6 +30,11 @@ pub(crate) struct DevFlags {
     /// Ports for further clusters, one each [default: 9100-9199].
     #[arg(long, value_name = "FROM-TO")]
     pub(crate) cluster_ports: Option<String>,
+    /// Reach every cluster on the IAM listener by its own names, such as
+    /// boot-<cluster>.c<cell>.kafka-serverless.<region>.DOMAIN, and give none a port of its own. The names must lead to this
+    /// machine, and DOMAIN must contain no region's name.
+    #[arg(long, value_name = "DOMAIN")]
+    pub(crate) named_domain: Option<String>,
     /// Where objects are kept: file://DIR or s3://bucket/prefix [default: file://DATA/objects].
     #[arg(long, value_name = "URL")]
     pub(crate) object_store: Option<String>,
@@ -54,6 +59,8 @@ pub(crate) struct DevSettings {
     pub(crate) listen_api: Listen,
     pub(crate) advertised_host: String,
     pub(crate) cluster_ports: RangeInclusive<u16>,
+    /// Where it is given, clusters have no ports of their own.
+    pub(crate) named_domain: Option<String>,
     /// `None` = `file://DATA/objects`.
     pub(crate) object_store: Option<String>,
     pub(crate) storage: toml::Table,
@@ -66,6 +73,16 @@ pub(crate) struct Listen {
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) flag: &'static str,
+}
+
+/// The domain of clusters' names where none is given: of those for which no port was left.
+const DOMAIN_DEFAULT: &str = "headgate.local";
+
+impl DevSettings {
+    /// What all names of clusters end with.
+    pub(crate) fn domain(&self) -> &str {
+        self.named_domain.as_deref().unwrap_or(DOMAIN_DEFAULT)
+    }
 }
 
 impl Listen {
@@ -137,6 +154,12 @@ impl DevFlags {
                 listen_iam.host
             );
         }
+        let named_domain = self.named_domain.or(file.named_domain);
+        if let Some(domain) = named_domain.as_deref().filter(|domain| !is_domain(domain)) {
+            bail!(
+                "--named-domain {domain}: a domain name in lower case is expected, such as kafka.example.com"
+            );
+        }
         Ok(DevSettings {
             data_dir: self.data_dir.or(file.data_dir).unwrap_or_else(|| "./headgate-data".into()),
             listen_iam,
@@ -144,11 +167,24 @@ impl DevFlags {
             listen_api,
             advertised_host: advertised.unwrap_or_else(|| "localhost".to_owned()),
             cluster_ports: parse_ports(&text(self.cluster_ports, file.cluster_ports, "9100-9199"))?,
+            named_domain,
             object_store: self.object_store.or(file.object_store),
             storage: file.storage,
             gateway: file.gateway,
         })
     }
+}
+
+/// Labels of letters, digits and inner hyphens; short enough for what comes before it in clusters' names.
+fn is_domain(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(plain)
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    text.len() <= 150 && text.split('.').all(is_label)
 }
 
 fn parse_ports(text: &str) -> Result<RangeInclusive<u16>> {
@@ -190,6 +226,16 @@ mod tests {
         assert!(refused(api).contains("loopback only"));
         let off = DevFlags { listen_plaintext: Some("off".into()), ..DevFlags::default() };
         assert!(off.decide().expect("off is allowed").listen_plaintext.is_none());
+    }
+
+    #[test]
+    fn a_domain_of_clusters_names_is_a_domain() {
+        let with = |domain: &str| DevFlags { named_domain: Some(domain.into()), ..DevFlags::default() };
+        assert_eq!(with("kafka.example").decide().expect("valid").domain(), "kafka.example");
+        assert_eq!(DevFlags::default().decide().expect("valid").domain(), "headgate.local");
+        for domain in ["", ".example", "example.", "a..b", "-a.b", "a b", "Example", "*.example"] {
+            assert!(refused(with(domain)).contains("--named-domain"), "{domain}");
+        }
     }
 
     #[test]

@@ -38,6 +38,7 @@ pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<
         created: call.now(),
         policies: BTreeMap::new(),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     };
     let created = users::create(&*call.api.components.store, &user).await;
     let revision = created.map_err(|error| failed(error, &name, ""))?;

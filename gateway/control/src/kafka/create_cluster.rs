@@ -116,11 +116,6 @@ pub(crate) async fn create(call: &Call<'_>, new: NewCluster) -> Result<ClusterRe
                     ..ApiError::new(ApiError::CONFLICT, message)
                 });
             }
-            Err(CreateClusterError::PortsExhausted) => {
-                let message =
-                    "No listener port is free for another cluster: the range of cluster ports is used up.";
-                return Err(ApiError::new(ApiError::LIMIT_EXCEEDED, message));
-            }
             Err(CreateClusterError::Store(error)) => return Err(error.into()),
         }
     }

@@ -85,12 +85,13 @@ async fn a_name_is_taken_once() {
 }
 
 #[tokio::test]
-async fn ports_run_out_with_a_text_that_says_so() {
+async fn where_the_ports_are_used_up_a_cluster_has_none_of_its_own() {
     let running = start_with(|config| config.cluster_ports = Some(9100..=9100)).await;
     created(&running, "a").await;
-    let refused = create(&running, "b").await;
-    assert_eq!(refused.refusal(), (409, "ConflictException".into()));
-    assert!(refused.body.contains("port"), "{}", refused.body);
+    let arn = created(&running, "b").await;
+    let path = format!("/v1/clusters/{}/bootstrap-brokers", escape(&arn));
+    let brokers = running.kafka("GET", &path, "").await.json();
+    assert_eq!(brokers["bootstrapBrokerStringSaslIam"], "localhost:9098", "the port all clusters share");
 }
 
 #[tokio::test]

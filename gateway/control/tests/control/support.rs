@@ -171,6 +171,7 @@ async fn administrator(store: &SharedStore) -> Signer {
         created,
         policies: BTreeMap::from([("all".to_owned(), ADMINISTRATOR.to_owned())]),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     };
     let secret = SecretKey::new("administrator-secret");
     let access_key_id = "AKIAADMINISTRATOR000".to_owned();

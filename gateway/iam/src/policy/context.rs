@@ -162,7 +162,7 @@ impl<'a> Reading<'a> {
         self.time.get()
     }
 
-    /// Whether it depends on the connection, the session or the request's own keys.
+    /// Whether it depends on the connection, the session, tags or the request's own keys.
     pub(crate) fn read_source(&self) -> bool {
         self.source.get()
     }
@@ -221,7 +221,9 @@ impl<'a> Reading<'a> {
         match key {
             Key::CurrentTime | Key::EpochTime => self.time.set(true),
             Key::MultiFactorAuthPresent
+            | Key::PrincipalTag(_)
             | Key::RequestTag(_)
+            | Key::ResourceTag(_)
             | Key::SecureTransport
             | Key::SourceIp
             | Key::TagKeys
@@ -230,11 +232,9 @@ impl<'a> Reading<'a> {
             | Key::Other(_) => self.source.set(true),
             Key::PrincipalAccount
             | Key::PrincipalArn
-            | Key::PrincipalTag(_)
             | Key::PrincipalType
             | Key::RequestedRegion
             | Key::ResourceAccount
-            | Key::ResourceTag(_)
             | Key::UserId
             | Key::UserName => {}
         }
@@ -273,12 +273,18 @@ pub(crate) mod tests {
     #[test]
     fn only_keys_of_the_clock_and_the_source_are_noted() {
         with_context(|reading| {
-            for key in ["aws:username", "aws:PrincipalArn", "aws:PrincipalTag/star", "aws:PrincipalType"] {
+            for key in ["aws:username", "aws:PrincipalArn", "aws:PrincipalType"] {
                 assert!(reading.values(&ConditionKey::parse(key)).is_some(), "{key}");
             }
             assert!(!reading.read_time() && !reading.read_source());
-            reading.values(&ConditionKey::parse("AWS:SOURCEIP"));
-            assert!(!reading.read_time() && reading.read_source());
+        });
+        for key in ["AWS:SOURCEIP", "aws:PrincipalTag/star", "aws:ResourceTag/none"] {
+            with_context(|reading| {
+                reading.values(&ConditionKey::parse(key));
+                assert!(!reading.read_time() && reading.read_source(), "{key}");
+            });
+        }
+        with_context(|reading| {
             reading.values(&ConditionKey::parse("aws:currenttime"));
             assert!(reading.read_time());
         });

@@ -32,15 +32,15 @@ pub enum Effect {
     ImplicitDeny,
 }
 
-/// What the policies say, and what that depends on beyond policies, principal, tags, action and resource.
+/// What the policies say, and what that depends on beyond policies, principal, action and resource.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The answer.
     pub effect: Effect,
     /// The answer depends on the clock: do not keep it.
     pub reads_time: bool,
-    /// The answer depends on the connection or session (source address, TLS, user agent, time of issue) or on keys
-    /// of this very request: keep it only for an equal source.
+    /// The answer depends on the connection or session (source address, TLS, user agent, time of issue), on tags or on
+    /// keys of this very request: keep it only for equal ones.
     pub reads_source: bool,
 }
 

@@ -15,9 +15,10 @@ use uuid::Uuid;
 use super::Wish;
 use crate::api::{Call, text};
 use crate::authorized_operations;
+use crate::brokers::BROKER_IDS;
 use crate::error_code;
 use crate::refusal::Refusal;
-use crate::session::{BROKER_IDS, Session};
+use crate::session::Session;
 
 /// From this version on topics have ids.
 const TOPIC_IDS_FROM: i16 = 10;
@@ -53,7 +54,7 @@ async fn partitions(
     topic: &TopicRecord,
 ) -> Vec<MetadataResponsePartition> {
     let brokers: Vec<BrokerId> =
-        session.brokers.iter().map(|broker| BrokerId(broker.id.get() as i32)).collect();
+        session.brokers.listed().iter().map(|broker| BrokerId(broker.id.get() as i32)).collect();
     let replicas: Vec<BrokerId> = BROKER_IDS.iter().map(|id| BrokerId(id.get() as i32)).collect();
     let mut epochs = HashMap::new();
     let mut entries = Vec::with_capacity(topic.partitions as usize);

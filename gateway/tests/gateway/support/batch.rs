@@ -4,20 +4,31 @@ use bytes::Bytes;
 
 /// A batch of `count` records with null keys and empty values, without a producer id.
 pub(crate) fn batch(count: u32) -> Bytes {
+    batch_of(&vec![""; count as usize], None)
+}
+
+/// A batch of records with null keys and these values; the producer is its id, epoch and base sequence.
+pub(crate) fn batch_of(values: &[&str], producer: Option<(i64, i16, i32)>) -> Bytes {
     let mut records = Vec::new();
-    for delta in 0..count {
+    for (delta, value) in values.iter().enumerate() {
         let mut record = vec![0, 0];
-        varint(&mut record, i64::from(delta));
-        record.extend([1, 0, 0]);
+        varint(&mut record, delta as i64);
+        varint(&mut record, -1);
+        varint(&mut record, value.len() as i64);
+        record.extend(value.as_bytes());
+        record.push(0);
         varint(&mut records, record.len() as i64);
         records.extend(record);
     }
     let mut batch = vec![0; 61];
     batch[8..12].copy_from_slice(&(49 + records.len() as i32).to_be_bytes());
     batch[16] = 2;
-    batch[23..27].copy_from_slice(&(count as i32 - 1).to_be_bytes());
-    batch[43..57].copy_from_slice(&[0xff; 14]);
-    batch[57..61].copy_from_slice(&count.to_be_bytes());
+    batch[23..27].copy_from_slice(&(values.len() as i32 - 1).to_be_bytes());
+    let (id, epoch, sequence) = producer.unwrap_or((-1, -1, -1));
+    batch[43..51].copy_from_slice(&id.to_be_bytes());
+    batch[51..53].copy_from_slice(&epoch.to_be_bytes());
+    batch[53..57].copy_from_slice(&sequence.to_be_bytes());
+    batch[57..61].copy_from_slice(&(values.len() as u32).to_be_bytes());
     batch.extend(records);
     let sum = crc_fast::checksum(crc_fast::CrcAlgorithm::Crc32Iscsi, &batch[21..]) as u32;
     batch[17..21].copy_from_slice(&sum.to_be_bytes());

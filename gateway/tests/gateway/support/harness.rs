@@ -12,11 +12,15 @@ use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::embedded::EmbeddedStore;
-use headgate_metadata::id::{AccountId, ClusterId, Incarnation, SlotId, TimestampMs};
+use headgate_metadata::id::{AccountId, ClusterId, Incarnation, Revision, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
-use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, ClusterRecord, ClusterState, UserRecord};
-use headgate_metadata::store::SharedStore;
-use headgate_metadata::{clusters, users};
+use headgate_metadata::record::{
+    AccessKeyRecord, AccessKeyStatus, ClusterPolicyRecord, ClusterRecord, ClusterState, Record, UserRecord,
+};
+use headgate_metadata::store::{Outcome, SharedStore, Transaction, Write};
+use headgate_metadata::{clusters, keys, users};
+use headgate_storage_client::Storage;
+use prometheus_client::registry::Registry;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -49,15 +53,20 @@ impl HandClock {
 }
 
 /// Everything a test needs.
-pub(crate) struct Harness {
+pub(crate) struct Harness<S = FakeStorage> {
     pub(crate) gateway: Arc<Gateway>,
-    pub(crate) storage: Arc<FakeStorage>,
+    pub(crate) storage: Arc<S>,
     pub(crate) store: SharedStore,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) principals: Arc<Principals>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) master_key: MasterKey,
     pub(crate) cluster: ClusterRecord,
+    /// Another cluster of the same account.
     pub(crate) other: ClusterRecord,
+    /// A cluster of another account, of the same name as the first.
+    pub(crate) neighbour: ClusterRecord,
+    pub(crate) registry: Registry,
     audit: Arc<AuditMemory>,
     plaintext: u16,
     iam: u16,
@@ -71,17 +80,26 @@ impl Harness {
     }
 
     pub(crate) async fn with(config: GatewayConfig) -> Self {
-        let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
-        let cluster = cluster(&store, "demo", "aaaaaaaa").await;
-        let other = self::cluster(&store, "other", "bbbbbbbb").await;
+        Self::over(config, Arc::new(EmbeddedStore::in_memory()), FakeStorage::new()).await
+    }
+}
+
+impl<S: Storage> Harness<S> {
+    /// On an empty metadata store.
+    pub(crate) async fn over(config: GatewayConfig, store: SharedStore, storage: Arc<S>) -> Self {
+        let cluster = cluster(&store, account(), "demo", "aaaaaaaa").await;
+        let other = self::cluster(&store, account(), "other", "bbbbbbbb").await;
+        let neighbour = self::cluster(&store, neighbours_account(), "demo", "cccccccc").await;
         let master_key = MasterKey::new(&[7; 32]);
-        seed_user(&store, &master_key, "admin", ADMIN_KEY, ADMIN_SECRET, Some(ALLOW_ALL)).await;
+        seed_user(&store, &master_key, &administrator(), Some(ALLOW_ALL)).await;
+        seed_user(&store, &master_key, &neighbours_administrator(), Some(ALLOW_ALL)).await;
         let clock = Arc::new(HandClock(Mutex::new(UnixTime::from_seconds(1_800_000_000))));
-        let (storage, audit) = (FakeStorage::new(), Arc::new(AuditMemory::default()));
+        let audit = Arc::new(AuditMemory::default());
         let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let catalog = Catalog::start(Arc::clone(&store)).await.expect("the store is in memory");
         let parts = GatewayParts {
             storage: Arc::clone(&storage) as _,
-            catalog: Catalog::start(Arc::clone(&store)).await.expect("the store is in memory"),
+            catalog: Arc::clone(&catalog),
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&store),
             audit: Arc::clone(&audit) as _,
@@ -96,8 +114,8 @@ impl Harness {
                 local: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
             },
         };
-        let gateway = Gateway::new(config, parts, &mut prometheus_client::registry::Registry::default());
-        let gateway = Arc::new(gateway.expect("a valid configuration"));
+        let mut registry = Registry::default();
+        let gateway = Arc::new(Gateway::new(config, parts, &mut registry).expect("a valid configuration"));
         let (server, roots) = certificates();
         let plaintext = ListenerSecurity::Plaintext { account: account(), user: "admin".into() };
         let iam = ListenerSecurity::Iam(server);
@@ -119,11 +137,14 @@ impl Harness {
             gateway,
             storage,
             store,
+            catalog,
             principals,
             clock,
             master_key,
             cluster,
             other,
+            neighbour,
+            registry,
             audit,
             roots,
         }
@@ -170,12 +191,25 @@ impl Harness {
         self.plaintext
     }
 
+    pub(crate) fn iam_port(&self) -> u16 {
+        self.iam
+    }
+
     /// A login of the administrator that is right in every part.
     pub(crate) fn login(&self) -> Login {
+        self.login_of(&administrator(), "localhost")
+    }
+
+    /// The same of the neighbour's administrator, by the name of the neighbour's cluster.
+    pub(crate) fn neighbours_login(&self) -> Login {
+        self.login_of(&neighbours_administrator(), &boot(&self.neighbour))
+    }
+
+    fn login_of(&self, user: &Seed, host: &str) -> Login {
         Login {
-            access_key_id: ADMIN_KEY.into(),
-            secret: ADMIN_SECRET.into(),
-            host: "localhost".into(),
+            access_key_id: user.key.into(),
+            secret: user.secret.into(),
+            host: host.into(),
             region: REGION.into(),
             at: self.clock.now(),
             expires: "900".into(),
@@ -185,10 +219,48 @@ impl Harness {
 
     /// A user with one access key; the key's id and secret follow from the name.
     pub(crate) async fn user(&self, name: &str, policy: Option<&str>) -> Login {
-        let (key, secret) = (format!("AKIA{:0>16}", name.to_uppercase()), format!("{name}-secret"));
-        seed_user(&self.store, &self.master_key, name, &key, &secret, policy).await;
-        self.principals.find_key(&key).await.expect("the store is in memory").expect("it was just made");
-        Login { access_key_id: key, secret, ..self.login() }
+        self.user_in(account(), name, policy).await
+    }
+
+    /// The same in an account.
+    pub(crate) async fn user_in(&self, account: AccountId, name: &str, policy: Option<&str>) -> Login {
+        let of = if account == self::account() { "" } else { "N" };
+        let key = format!("AKIA{:0>16}", format!("{of}{}", name.to_uppercase()));
+        let secret = format!("{name}-secret");
+        let seed = Seed { account, name, key: &key, secret: &secret };
+        let revision = seed_user(&self.store, &self.master_key, &seed, policy).await;
+        self.principals.catch_up(revision).await.expect("the store is in memory");
+        self.login_of(&seed, "localhost")
+    }
+
+    /// A connection that has dialled the host of this login and logged in.
+    pub(crate) async fn logged_in(&self, login: &Login) -> Client {
+        let mut client = self.tls(&login.host).await;
+        let response = crate::authentication::msk_iam(&mut client, login).await;
+        assert_eq!(response.error_code, 0, "{:?}", response.error_message);
+        client
+    }
+
+    /// Puts a cluster's resource policy and waits until the gateway has seen it.
+    pub(crate) async fn put_cluster_policy(&self, cluster: &ClusterRecord, statements: &str) {
+        let policy = format!(r#"{{"Version":"2012-10-17","Statement":{statements}}}"#);
+        let record = ClusterPolicyRecord { policy, version: "1".into() };
+        self.write(Write::Put(keys::cluster_policy(cluster.id), record.encode())).await;
+    }
+
+    /// Writes to the metadata store and waits until the gateway has seen it.
+    pub(crate) async fn write(&self, write: Write) {
+        let committed = self.store.commit(Transaction::new().then(write)).await;
+        let Ok(Outcome::Committed(revision)) = committed else {
+            panic!("nothing is compared: {committed:?}")
+        };
+        self.seen(revision).await;
+    }
+
+    /// Waits until the gateway has seen everything up to `revision`.
+    pub(crate) async fn seen(&self, revision: Revision) {
+        self.catalog.reach(revision).await.expect("the store is in memory");
+        self.principals.catch_up(revision).await.expect("the store is in memory");
     }
 
     pub(crate) fn audit(&self) -> Vec<AuditRecord> {
@@ -208,12 +280,21 @@ pub(crate) fn account() -> AccountId {
     AccountId::checked(123_456_789_012).expect("twelve digits")
 }
 
-async fn cluster(store: &SharedStore, name: &str, id: &str) -> ClusterRecord {
+pub(crate) fn neighbours_account() -> AccountId {
+    AccountId::checked(210_987_654_321).expect("twelve digits")
+}
+
+/// The bootstrap name of a cluster.
+pub(crate) fn boot(cluster: &ClusterRecord) -> String {
+    format!("boot-{}.{SUFFIX}", cluster.id)
+}
+
+async fn cluster(store: &SharedStore, account: AccountId, name: &str, id: &str) -> ClusterRecord {
     let record = ClusterRecord {
         id: id.parse::<ClusterId>().expect("eight characters"),
         name: name.into(),
         arn_uuid: format!("00000000-0000-4000-8000-0000{id}-s1"),
-        account: account(),
+        account,
         created: TimestampMs::new(0),
         state: ClusterState::Active,
         slot_set: (0..8).map(SlotId::new).collect(),
@@ -224,35 +305,50 @@ async fn cluster(store: &SharedStore, name: &str, id: &str) -> ClusterRecord {
     clusters::create(&**store, record, None).await.expect("the store is empty").0
 }
 
-async fn seed_user(
-    store: &SharedStore,
-    key: &MasterKey,
-    name: &str,
-    id: &str,
-    secret: &str,
-    policy: Option<&str>,
-) {
+/// A user to be made, with one key.
+struct Seed<'a> {
+    account: AccountId,
+    name: &'a str,
+    key: &'a str,
+    secret: &'a str,
+}
+
+fn administrator() -> Seed<'static> {
+    Seed { account: account(), name: "admin", key: ADMIN_KEY, secret: ADMIN_SECRET }
+}
+
+/// The administrator of the neighbour's account: another person of the same name.
+fn neighbours_administrator() -> Seed<'static> {
+    let (name, key) = ("admin", "AKIANEIGHBOUR0000001");
+    Seed { account: neighbours_account(), name, key, secret: "neighbour-secret" }
+}
+
+async fn seed_user(store: &SharedStore, key: &MasterKey, seed: &Seed<'_>, policy: Option<&str>) -> Revision {
+    let (account, name) = (seed.account, seed.name);
     let user = UserRecord {
         name: name.into(),
         user_id: format!("AIDA{name}"),
-        account: account(),
+        account,
         created: TimestampMs::new(0),
         policies: BTreeMap::new(),
         access_keys: Vec::new(),
+        tags: BTreeMap::new(),
     };
     users::create(&**store, &user).await.expect("a new user");
     if let Some(policy) = policy {
-        users::put_policy(&**store, account(), name, "inline", policy).await.expect("the user exists");
+        users::put_policy(&**store, account, name, "inline", policy).await.expect("the user exists");
     }
     let access_key = AccessKeyRecord {
-        access_key_id: id.into(),
-        account: account(),
+        access_key_id: seed.key.into(),
+        account,
         user: name.into(),
-        sealed_secret: secret_box::seal(key, id, &SecretKey::new(secret), &mut |bytes| bytes.fill(3)),
+        sealed_secret: secret_box::seal(key, seed.key, &SecretKey::new(seed.secret), &mut |bytes| {
+            bytes.fill(3);
+        }),
         status: AccessKeyStatus::Active,
         created: TimestampMs::new(0),
     };
-    users::create_key(&**store, &access_key).await.expect("the user exists");
+    users::create_key(&**store, &access_key).await.expect("the user exists")
 }
 
 fn certificates() -> (Arc<ServerConfig>, RootCertStore) {

@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId};
+use headgate_metadata::id::{
+    ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
+};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined,
@@ -30,6 +32,7 @@ struct State {
     held: Option<Vec<(oneshot::Sender<Answer>, Answer)>>,
     submitted: usize,
     waiting: usize,
+    waits_end: bool,
     append_error: Option<AppendError>,
     reserve_error: Option<Unavailable>,
     read_error: Option<ReadError>,
@@ -101,6 +104,11 @@ impl FakeStorage {
     pub(crate) async fn awaited(&self) {
         self.until(|state| state.waiting > 0).await;
     }
+    /// Nobody waits for data from now on, as if an owner had said that it cannot be had.
+    pub(crate) fn end_waits(&self) {
+        self.state().waits_end = true;
+        self.changed();
+    }
     /// Returns when nobody waits for data any longer.
     pub(crate) async fn no_longer_awaited(&self) {
         self.until(|state| state.waiting == 0).await;
@@ -121,6 +129,18 @@ impl FakeStorage {
     }
     pub(crate) fn last_caller(&self) -> Option<Caller> {
         self.state().last_caller.clone()
+    }
+    /// Puts a group without members, with these offsets.
+    pub(crate) fn put_group(&self, group: &str, offsets: Vec<CommittedOffset>) {
+        self.state().offsets.insert(group.into(), offsets);
+    }
+    /// The offsets of a group; `None` if there is none of that name.
+    pub(crate) fn offsets_of(&self, group: &str) -> Option<Vec<CommittedOffset>> {
+        self.state().offsets.get(group).cloned()
+    }
+    /// Batches of a topic.
+    pub(crate) fn batches_of(&self, topic: TopicId) -> usize {
+        self.state().logs.iter().filter(|(key, _)| key.topic == topic).map(|(_, log)| log.len()).sum()
     }
     /// Batches of all partitions.
     pub(crate) fn batches(&self) -> usize {
@@ -235,7 +255,7 @@ impl Storage for FakeStorage {
             let bytes = |(partition, offset): &(PartitionAddress, Offset)| {
                 state.read(partition.key, *offset).map_or(u64::MAX / 2, |success| success.records_bytes)
             };
-            from.iter().map(bytes).sum::<u64>() >= bytes_min
+            state.waits_end || from.iter().map(bytes).sum::<u64>() >= bytes_min
         })
         .await;
     }

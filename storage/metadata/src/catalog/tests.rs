@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::embedded::EmbeddedStore;
+use crate::record::{ClusterPolicyRecord, Record};
 use crate::store::{Transaction, Write};
 use crate::testing::{self, at, cluster, topic};
 use crate::{clusters, topics};
@@ -139,5 +140,44 @@ async fn a_dropped_catalog_gives_its_store_back_at_once() {
             clusters::create(&*store, cluster(bits, &format!("c{bits}")), None).await.expect("created");
         let catalog = Catalog::start(store).await.expect("started");
         catalog.view(created.id).await.expect("loaded");
+    }
+}
+
+#[tokio::test]
+async fn a_policy_is_seen_with_its_version_until_it_is_deleted() {
+    let (store, cluster) = store_with_cluster().await;
+    let catalog = Catalog::start(Arc::clone(&store)).await.expect("started");
+    assert!(catalog.policy(cluster).is_none());
+    let mut changes = catalog.changes();
+    changes.mark_unchanged();
+    let put = |text: &str| {
+        let record = ClusterPolicyRecord { policy: text.to_owned(), version: "1".into() };
+        Write::Put(keys::cluster_policy(cluster), record.encode())
+    };
+    let first = commit(&store, put("{}")).await;
+    catalog.reach(first).await.expect("the store answers");
+    let policy = catalog.policy(cluster).expect("it was put");
+    assert_eq!((policy.document.as_deref(), policy.version), (Some("{}"), first));
+    assert!(changes.has_changed().expect("the catalog lives"));
+    let second = commit(&store, put("{ }")).await;
+    catalog.reach(second).await.expect("the store answers");
+    assert_eq!(catalog.policy(cluster).map(|policy| policy.version), Some(second));
+    let deleted = commit(&store, Write::Delete(keys::cluster_policy(cluster))).await;
+    catalog.reach(deleted).await.expect("the store answers");
+    assert!(catalog.policy(cluster).is_none());
+}
+
+#[tokio::test]
+async fn a_policy_that_cannot_be_read_is_not_taken_for_none() {
+    let (store, cluster) = store_with_cluster().await;
+    commit(&store, Write::Put(keys::cluster_policy(cluster), bytes::Bytes::from_static(b"?"))).await;
+    let catalog = Catalog::start(store).await.expect("started");
+    assert_eq!(catalog.policy(cluster).expect("it is there").document, None);
+}
+
+async fn commit(store: &SharedStore, write: Write) -> Revision {
+    match store.commit(Transaction::new().then(write)).await.expect("the store is healthy") {
+        crate::store::Outcome::Committed(revision) => revision,
+        crate::store::Outcome::Refused(_) => unreachable!("nothing is compared"),
     }
 }
