@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) brokers: Brokers,
     pub(crate) source: SocketAddr,
     pub(crate) lane: Lane,
+    /// Names this connection to the owners, who keep the order of its appends.
+    connection: u64,
     pub(crate) remembered_fetch: FetchSessionSlot,
     identity: RwLock<Arc<Identity>>,
     departure: Departure,
@@ -54,12 +56,15 @@ impl Session {
         let arns = arns_of(cluster, &shared.parts.region);
         let lane = shared.budget.cluster(cluster.id);
         let remembered_fetch = Mutex::default();
+        // Never 0, which means none.
+        let connection = shared.parts.random.bits().max(1);
         Self {
             cluster: cluster.id,
             arns,
             brokers,
             source,
             lane,
+            connection,
             remembered_fetch,
             identity: RwLock::new(Arc::new(identity)),
             departure: Departure::default(),
@@ -133,6 +138,7 @@ impl Session {
             patience,
             request: call.request,
             revision_seen,
+            connection: self.connection,
         }
     }
 

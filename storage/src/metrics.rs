@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
@@ -29,6 +31,14 @@ pub struct Metrics {
     objects_deleted: Counter,
     corruptions: Counter,
     runs_per_partition_max: Gauge,
+    call_seconds: Family<CallLabel, Histogram>,
+    calls_rejected: Counter,
+}
+
+/// Which operation a gateway called.
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct CallLabel {
+    call: &'static str,
 }
 
 /// Where a read was served from.
@@ -61,6 +71,10 @@ impl Default for Metrics {
             objects_deleted: Counter::default(),
             corruptions: Counter::default(),
             runs_per_partition_max: Gauge::default(),
+            call_seconds: Family::new_with_constructor(|| {
+                Histogram::new(exponential_buckets(0.0005, 4.0, 10))
+            }),
+            calls_rejected: Counter::default(),
         }
     }
 }
@@ -103,6 +117,12 @@ impl Metrics {
             "partition_runs_max",
             "Runs of the partition that has most",
             self.runs_per_partition_max.clone(),
+        );
+        node.register("call_seconds", "Calls of gateways, from arrival to answer", self.call_seconds.clone());
+        node.register(
+            "calls_rejected",
+            "Calls not understood; a human must look",
+            self.calls_rejected.clone(),
         );
     }
 
@@ -151,5 +171,11 @@ impl Metrics {
     }
     pub(crate) fn observe_runs_per_partition_max(&self, runs: usize) {
         self.runs_per_partition_max.set(runs as i64);
+    }
+    pub(crate) fn observe_call(&self, call: &'static str, took: Duration) {
+        self.call_seconds.get_or_create(&CallLabel { call }).observe(took.as_secs_f64());
+    }
+    pub(crate) fn observe_call_rejected(&self) {
+        self.calls_rejected.inc();
     }
 }

@@ -93,6 +93,11 @@ class Toolchains:
         self.debian("faketime", "faketime")
 
     @once
+    def etcd(self):
+        if not os.environ.get("HEADGATE_ETCD"):
+            self.debian("etcd", "etcd-server")
+
+    @once
     def python(self):
         """A virtual environment with the pinned packages; returns its interpreter."""
         venv, wanted = self.cache / "venv", (self.clients / "requirements.txt").read_text()

@@ -5,6 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use headgate_metadata::id::{Offset, TimestampMs};
+use minicbor::{Decode, Encode};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::batch::RecordBatch;
@@ -38,53 +39,68 @@ pub struct Append {
 }
 
 /// An append that is committed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Encode, Decode)]
 pub struct Appended {
     /// The offset of the batch's first record; for a duplicate, the offset it was given the first time.
+    #[n(0)]
     pub base_offset: Offset,
     /// The partition's log start offset.
+    #[n(1)]
     pub log_start: Offset,
     /// The time the owner wrote, where the topic uses `LogAppendTime`.
+    #[n(2)]
     pub log_append_time: Option<TimestampMs>,
 }
 
 /// Why an append was not acknowledged, named by what the caller can do next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+#[cbor(index_only)]
 pub enum AppendError {
     /// Refused before it was accepted: another node owns the slot. Refresh routing, then retry there.
     #[error("not the owner of the slot")]
+    #[n(0)]
     NotOwner,
     /// The cluster or topic was removed. Do not retry.
     #[error("partition removed")]
+    #[n(1)]
     Removed,
     /// The producer's epoch is older than one already seen: the producer is fenced.
     #[error("producer fenced")]
+    #[n(2)]
     ProducerFenced,
     /// The sequence does not follow the last one: earlier batches are missing. Kafka's OUT_OF_ORDER_SEQUENCE_NUMBER.
     #[error("sequence out of order")]
+    #[n(3)]
     OutOfOrderSequence,
     /// A sequence other than 0 from a producer this partition does not know (expired or never seen).
     #[error("producer unknown")]
+    #[n(4)]
     UnknownProducer,
     /// A duplicate that is older than the five batches remembered per producer. It was committed; its offset is forgotten.
     #[error("duplicate of a batch no longer remembered")]
+    #[n(5)]
     OldDuplicate,
     /// The owner did not answer, or stopped; the batch may be durable. Retry with the same base sequence.
     #[error("append outcome unknown")]
+    #[n(6)]
     Unconfirmed,
     /// The disk is nearly full or the owner is stopping. Nothing was written; retry later.
     #[error("storage not accepting appends")]
+    #[n(7)]
     Refused,
 }
 
 /// The owner cannot take this call now. Nothing was done; retry later or elsewhere.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+#[cbor(index_only)]
 pub enum Unavailable {
     /// Another node owns the slot.
     #[error("not the owner of the slot")]
+    #[n(0)]
     NotOwner,
     /// No room, or stopping.
     #[error("storage not accepting requests")]
+    #[n(1)]
     Refused,
 }
 

@@ -113,6 +113,20 @@ impl RecordBatch {
         Ok(batch)
     }
 
+    /// Puts a batch together from its two parts, as they came from whoever parsed it. The header is checked, the CRC is not.
+    pub fn from_parts(header: [u8; BATCH_HEADER_BYTES], records: Bytes) -> Result<Self, BatchDefect> {
+        let batch = Self { header, records };
+        if batch.header[16] != MAGIC {
+            return Err(BatchDefect::Magic(batch.header[16]));
+        }
+        let declared = usize::try_from(batch.i32_at(8)).map_err(|_| BatchDefect::Length)? + UNCOUNTED_BYTES;
+        if declared as u64 != batch.size_bytes() {
+            return Err(BatchDefect::Length);
+        }
+        batch.check_fields()?;
+        Ok(batch)
+    }
+
     fn split(bytes: &Bytes) -> Result<Self, BatchDefect> {
         let header = bytes.first_chunk::<BATCH_HEADER_BYTES>().ok_or(BatchDefect::Length)?;
         Ok(Self { header: *header, records: bytes.slice(BATCH_HEADER_BYTES..) })

@@ -8,11 +8,15 @@
 mod append;
 mod batch;
 mod caller;
+mod cbor;
 mod group;
 mod read;
+pub mod remote;
 pub mod routing;
+mod spawn;
 mod storage;
 mod usage;
+pub mod wire;
 
 pub use append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
 pub use batch::{BATCH_HEADER_BYTES, BatchDefect, Compression, ProducerBatch, RecordBatch};

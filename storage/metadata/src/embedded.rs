@@ -14,23 +14,28 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use redb::{Database, DatabaseError, ReadableDatabase, StorageBackend, StorageError};
 use tokio::sync::watch;
 
 use crate::history::History;
 use crate::id::Revision;
+use crate::lease;
 use crate::limits;
-use crate::store::{MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
+use crate::store::{Lease, MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
 
+mod leasing;
 mod table;
 #[cfg(test)]
 mod tests;
 mod watching;
 mod writer;
 
+use leasing::EmbeddedLeasing;
 use watching::EmbeddedWatch;
 use writer::Writer;
 
@@ -72,6 +77,8 @@ struct Shared {
     history: Arc<History>,
     /// Set for ever by a commit whose outcome is unknown (invariant 4).
     broken: AtomicBool,
+    /// The next lease's number.
+    leases: AtomicI64,
 }
 
 impl Shared {
@@ -81,6 +88,21 @@ impl Shared {
             return Err(MetadataError::Unavailable { reason });
         }
         Ok(())
+    }
+
+    fn read(&self, selects: &[Select]) -> Result<Snapshot, MetadataError> {
+        self.check_usable()?;
+        limits::check_selects(selects)?;
+        // Reading inline is a decision: a key costs microseconds, a hand-over to another thread costs more.
+        let read = || -> Result<Snapshot, redb::Error> {
+            let transaction = self.database.begin_read()?;
+            let entries = transaction.open_table(table::ENTRIES)?;
+            let revision = table::stored_revision(&transaction.open_table(table::COUNTERS)?)?;
+            let results =
+                selects.iter().map(|select| table::select(&entries, select)).collect::<Result<_, _>>()?;
+            Ok(Snapshot { revision: Revision::new(revision), results })
+        };
+        read().map_err(|error| unavailable("read", &error))
     }
 }
 
@@ -111,7 +133,12 @@ impl EmbeddedStore {
     fn start(database: Database) -> Result<Self, redb::Error> {
         let revision = table::create(&database)?;
         let history = Arc::new(History::starting_at(revision));
-        let shared = Arc::new(Shared { database, history, broken: AtomicBool::new(false) });
+        let shared = Arc::new(Shared {
+            database,
+            history,
+            broken: AtomicBool::new(false),
+            leases: AtomicI64::new(table::NO_LEASE + 1),
+        });
         let (writer, progress) = Writer::start(Arc::clone(&shared), revision)
             .map_err(|error| redb::Error::from(StorageError::Io(error)))?;
         Ok(Self { writer, shared, progress })
@@ -127,18 +154,7 @@ fn builder() -> redb::Builder {
 #[async_trait]
 impl MetadataStore for EmbeddedStore {
     async fn read(&self, selects: &[Select]) -> Result<Snapshot, MetadataError> {
-        self.shared.check_usable()?;
-        limits::check_selects(selects)?;
-        // Reading inline is a decision: a key costs microseconds, a hand-over to another thread costs more.
-        let read = || -> Result<Snapshot, redb::Error> {
-            let transaction = self.shared.database.begin_read()?;
-            let entries = transaction.open_table(table::ENTRIES)?;
-            let revision = table::stored_revision(&transaction.open_table(table::COUNTERS)?)?;
-            let results =
-                selects.iter().map(|select| table::select(&entries, select)).collect::<Result<_, _>>()?;
-            Ok(Snapshot { revision: Revision::new(revision), results })
-        };
-        read().map_err(|error| unavailable("read", &error))
+        self.shared.read(selects)
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
@@ -152,6 +168,12 @@ impl MetadataStore for EmbeddedStore {
         self.shared.history.check_reaches(after.get()).map_err(|lost| invalid(lost.to_string()))?;
         let history = Arc::clone(&self.shared.history);
         Ok(Box::new(EmbeddedWatch::new(history, self.progress.clone(), prefix.to_owned(), after.get())))
+    }
+
+    async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError> {
+        self.shared.check_usable()?;
+        let leasing = EmbeddedLeasing { shared: Arc::downgrade(&self.shared), queue: self.writer.queue() };
+        lease::keep(leasing, key, value, ttl).await
     }
 }
 

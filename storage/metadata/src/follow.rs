@@ -1,16 +1,15 @@
-//! Following a prefix: a snapshot, then every change, and a snapshot again whenever the watch breaks. The one module of
-//! this crate that starts tasks.
+//! Following a prefix: a snapshot, then every change, and a snapshot again whenever the watch breaks.
 //!
 //! Invariant: progress is told after the sink has taken the news, so whoever waited for a revision sees its changes.
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::id::Revision;
+use crate::spawn;
 use crate::store::{Changes, Entry, MetadataError, MetadataStore, Select, SharedStore, Watch};
 
 /// The first pause after the store did not answer.
@@ -36,7 +35,9 @@ pub(crate) enum News {
 pub(crate) struct Following {
     store: SharedStore,
     progress: watch::Receiver<Revision>,
-    task: JoinHandle<()>,
+    /// Rung by whoever waits for progress.
+    awaited: Arc<Notify>,
+    _task: spawn::Owned,
     /// When the store was last asked for its revision, and what it said.
     asked: tokio::sync::Mutex<Option<(Instant, Revision)>>,
 }
@@ -58,8 +59,10 @@ impl Following {
         let (told, progress) = watch::channel(revision);
         // A task that is ended is dropped a little later; it must not keep the store open until then.
         let followed = Arc::downgrade(&store);
-        let task = tokio::spawn(async move { run(&followed, &prefix, sink, watch, &told).await });
-        Ok(Self { store, progress, task, asked: tokio::sync::Mutex::new(None) })
+        let awaited = Arc::new(Notify::new());
+        let rung = Arc::clone(&awaited);
+        let task = spawn::owned(async move { run(&followed, &prefix, sink, watch, &told, &rung).await });
+        Ok(Self { store, progress, awaited, _task: task, asked: tokio::sync::Mutex::new(None) })
     }
 
     /// How far the sink has been told.
@@ -69,6 +72,10 @@ impl Following {
 
     /// Waits until the sink has been told of everything up to `revision`.
     pub(crate) async fn reach(&self, revision: Revision) -> Result<(), MetadataError> {
+        if self.revision() >= revision {
+            return Ok(());
+        }
+        self.awaited.notify_one();
         let mut progress = self.progress.clone();
         let reason = match timeout(REACH_MAX, progress.wait_for(|told| *told >= revision)).await {
             Ok(Ok(_)) => return Ok(()),
@@ -101,12 +108,6 @@ impl Following {
     }
 }
 
-impl Drop for Following {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
 async fn resync(
     store: &SharedStore,
     prefix: &str,
@@ -124,10 +125,19 @@ async fn run(
     mut sink: impl FnMut(News),
     mut watch: Box<dyn Watch>,
     told: &watch::Sender<Revision>,
+    awaited: &Notify,
 ) {
     let mut pause = PAUSE_MIN;
     loop {
-        match watch.next().await {
+        let news = tokio::select! {
+            biased;
+            news = watch.next() => news,
+            () = awaited.notified() => {
+                watch.request_progress();
+                continue;
+            }
+        };
+        match news {
             Ok(changes) => {
                 let through = changes.through;
                 sink(News::Some(changes));

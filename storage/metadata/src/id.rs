@@ -1,10 +1,12 @@
 //! Every identity and quantity of a cell, each a type of its own.
 //!
-//! Invariants: a value that exists is valid, so nobody checks again; raw integers exist only inside codecs.
+//! Invariants: a value that exists is valid, so nobody checks again; raw integers exist only inside codecs. Text forms serve
+//! people and records (JSON), the compact ones of minicbor the calls between processes.
 
 use std::fmt;
 use std::str::FromStr;
 
+use minicbor::{Decode, Decoder, Encode, Encoder};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -23,8 +25,10 @@ macro_rules! number {
     ($(#[$doc:meta])* $name:ident($raw:ty)) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Encode, Decode)]
         #[serde(transparent)]
-        pub struct $name($raw);
+        #[cbor(transparent)]
+        pub struct $name(#[n(0)] $raw);
 
         impl $name {
             /// Wraps the raw number.
@@ -277,11 +281,13 @@ impl FromStr for TopicId {
 }
 
 /// The log of one incarnation of a node. Text form `node-incarnation`, as in keys and file names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Encode, Decode)]
 pub struct WalId {
     /// The node whose log it is.
+    #[n(0)]
     pub node: NodeId,
     /// Which start of that node.
+    #[n(1)]
     pub incarnation: Incarnation,
 }
 
@@ -306,13 +312,18 @@ impl FromStr for WalId {
 }
 
 /// A partition inside a cell. The cluster is part of the identity: nothing is ever looked up without it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, Encode, Decode,
+)]
 pub struct PartitionKey {
     /// The tenant.
+    #[n(0)]
     pub cluster: ClusterId,
     /// The topic.
+    #[n(1)]
     pub topic: TopicId,
     /// The partition's index.
+    #[n(2)]
     pub partition: PartitionId,
 }
 
@@ -340,6 +351,28 @@ macro_rules! as_text {
 }
 as_text!(AccountId, ClusterId, TopicId, WalId);
 
+/// Encodes a type as the bytes formats store, checked when they are read.
+macro_rules! as_stored_bytes {
+    ($($name:ident),+) => {$(
+        impl<C> Encode<C> for $name {
+            fn encode<W: minicbor::encode::Write>(
+                &self,
+                encoder: &mut Encoder<W>,
+                _: &mut C,
+            ) -> Result<(), minicbor::encode::Error<W::Error>> {
+                encoder.bytes(self.as_bytes())?.ok()
+            }
+        }
+        impl<'b, C> Decode<'b, C> for $name {
+            fn decode(decoder: &mut Decoder<'b>, _: &mut C) -> Result<Self, minicbor::decode::Error> {
+                let raw = decoder.bytes()?.try_into().ok().and_then(Self::from_bytes);
+                raw.ok_or_else(|| minicbor::decode::Error::message(concat!("not a ", stringify!($name))))
+            }
+        }
+    )+};
+}
+as_stored_bytes!(ClusterId, TopicId);
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -365,6 +398,31 @@ mod tests {
         assert!("42".parse::<AccountId>().is_err());
         let refused = "3".parse::<WalId>().expect_err("a WAL id has two parts");
         assert_eq!(refused.to_string(), "`3` is not a WAL id of the form node-incarnation");
+    }
+
+    fn compact<T: Encode<()> + for<'b> Decode<'b, ()> + PartialEq + fmt::Debug>(value: &T, golden: &[u8]) {
+        let encoded = minicbor::to_vec(value).expect("memory does not fail");
+        assert_eq!(encoded, golden);
+        assert_eq!(minicbor::decode::<T>(&encoded).expect("our own bytes"), *value);
+    }
+
+    #[test]
+    fn compact_forms_are_pinned_by_golden_bytes() {
+        compact(&Offset::new(500), &[0x19, 0x01, 0xf4]);
+        compact(&WalId { node: NodeId::new(3), incarnation: Incarnation::new(17) }, &[0x82, 3, 17]);
+        let cluster: ClusterId = "abcd1234".parse().expect("a cluster id");
+        compact(&cluster, b"\x48abcd1234");
+        let topic = TopicId::from_bytes([7; 16]).expect("sevens are not nil");
+        compact(&topic, &[&[0x50][..], &[7; 16]].concat());
+        let key = PartitionKey { cluster, topic, partition: PartitionId::new(2) };
+        compact(&key, &[&[0x83][..], b"\x48abcd1234", &[0x50], &[7; 16], &[2]].concat());
+    }
+
+    #[test]
+    fn compact_bytes_that_are_no_identity_are_refused() {
+        assert!(minicbor::decode::<ClusterId>(b"\x48UPPERCAS").is_err());
+        assert!(minicbor::decode::<ClusterId>(b"\x45short").is_err());
+        assert!(minicbor::decode::<TopicId>(&[&[0x50][..], &[0; 16]].concat()).is_err());
     }
 
     #[test]

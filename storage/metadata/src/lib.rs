@@ -11,16 +11,20 @@ pub mod catalog;
 pub mod clusters;
 pub mod counters;
 pub mod embedded;
+pub mod etcd;
 mod follow;
 mod history;
 pub mod id;
 pub mod journal;
 pub mod keys;
+mod lease;
 mod limits;
 pub mod principals;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;
+pub mod slot_owners;
+mod spawn;
 pub mod store;
 #[cfg(test)]
 mod testing;

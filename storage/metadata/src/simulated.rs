@@ -1,6 +1,6 @@
 //! The metadata store of a simulation: the same answers for the same calls, whatever the machine does.
 //!
-//! Nothing here starts a thread or a task, reads a real clock, hashes by chance or draws a number: on a single-threaded
+//! Nothing here starts a thread, or a task but the keeper of a lease; nothing reads a real clock, hashes by chance or draws a number: on a single-threaded
 //! runtime with paused time a run depends only on its callers and on the [`Faults`] they chose. Each simulated process
 //! has a client of its own ([`SimulatedStore::client`]), so that one of them can be cut off alone.
 //!
@@ -11,21 +11,26 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::id::Revision;
+use crate::lease;
 use crate::limits;
-use crate::store::{Changes, MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch};
+use crate::store::{
+    Changes, Lease, MetadataError, MetadataStore, Outcome, Select, Snapshot, Transaction, Watch,
+};
 
 mod faults;
+mod leasing;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use faults::{Fate, Faults, Operation, Passage};
 pub use state::Backup;
-use state::State;
+use state::{NO_LEASE, State};
 
 /// One client's way to the store that all clients share.
 #[derive(Clone)]
@@ -73,7 +78,7 @@ impl SimulatedStore {
     /// Puts the store back to what it was: revisions are given a second time, and all watches break. Requests that are
     /// under way still arrive.
     pub fn restore(&self, backup: Backup) {
-        self.lock().restore(backup);
+        self.lock().restore(backup, Instant::now());
         self.shared.changed.notify_waiters();
     }
 
@@ -88,10 +93,41 @@ impl SimulatedStore {
         self.shared.lock()
     }
 
-    fn commit_now(&self, transaction: &Transaction) -> Outcome {
-        let outcome = self.lock().commit(transaction);
+    fn commit_now(&self, transaction: &Transaction, lease: i64) -> Option<Outcome> {
+        let outcome = self.lock().commit(transaction, lease);
         self.shared.changed.notify_waiters();
         outcome
+    }
+
+    /// Commits with the puts under a lease; `None` = there is no such lease.
+    async fn commit_leased(
+        &self,
+        lease: i64,
+        transaction: Transaction,
+    ) -> Result<Option<Outcome>, MetadataError> {
+        limits::check_transaction(&transaction)?;
+        let passage = self.faults.meet(Operation::Commit(&transaction));
+        travel(passage.before).await;
+        let reason = match passage.fate {
+            Fate::NotSent => return Err(unavailable("commit")),
+            Fate::Done => {
+                let outcome = self.commit_now(&transaction, lease);
+                travel(passage.after).await;
+                return Ok(outcome);
+            }
+            Fate::RequestLost => "the request was lost",
+            Fate::ReplyLost => {
+                self.commit_now(&transaction, lease);
+                "the reply was lost"
+            }
+            Fate::Late(by) => {
+                self.lock().send_late(Instant::now() + by, transaction, lease);
+                self.shared.changed.notify_waiters();
+                "the request is late"
+            }
+        };
+        travel(passage.after).await;
+        Err(MetadataError::OutcomeUnknown { reason: reason.to_owned() })
     }
 }
 
@@ -118,29 +154,8 @@ impl MetadataStore for SimulatedStore {
     }
 
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
-        limits::check_transaction(&transaction)?;
-        let passage = self.faults.meet(Operation::Commit(&transaction));
-        travel(passage.before).await;
-        let reason = match passage.fate {
-            Fate::NotSent => return Err(unavailable("commit")),
-            Fate::Done => {
-                let outcome = self.commit_now(&transaction);
-                travel(passage.after).await;
-                return Ok(outcome);
-            }
-            Fate::RequestLost => "the request was lost",
-            Fate::ReplyLost => {
-                self.commit_now(&transaction);
-                "the reply was lost"
-            }
-            Fate::Late(by) => {
-                self.lock().send_late(Instant::now() + by, transaction);
-                self.shared.changed.notify_waiters();
-                "the request is late"
-            }
-        };
-        travel(passage.after).await;
-        Err(MetadataError::OutcomeUnknown { reason: reason.to_owned() })
+        let committed = self.commit_leased(NO_LEASE, transaction).await?;
+        Ok(committed.expect("only a lease can be missing"))
     }
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
@@ -155,6 +170,10 @@ impl MetadataStore for SimulatedStore {
         };
         travel(passage.after).await;
         done(passage.fate, "watch").map(|()| Box::new(watch) as Box<dyn Watch>)
+    }
+
+    async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError> {
+        lease::keep(self.clone(), key, value, ttl).await
     }
 }
 

@@ -4,11 +4,13 @@
 //! one conformance suite. Keys are UTF-8 paths; values are the records of [`crate::record`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::id::Revision;
+pub use crate::lease::Lease;
 
 /// Operations in one transaction at most; etcd's default `--max-txn-ops`.
 pub const TRANSACTION_OPERATIONS_MAX: usize = 128;
@@ -165,6 +167,10 @@ pub trait Watch: Send {
     /// Waits for the next changes. `Err` means the watch is broken (fell behind, store gone): read a snapshot and
     /// watch again from its revision. Cancel safe.
     async fn next(&mut self) -> Result<Changes, MetadataError>;
+
+    /// Asks for news although nothing of the prefix may change: without more changes of the prefix, calls of `next` come
+    /// to what was the store's revision at this call. Costs the store one read; a store that tells it anyway ignores this.
+    fn request_progress(&mut self) {}
 }
 
 /// A store of keys with revisions, transactions and watches.
@@ -178,6 +184,11 @@ pub trait MetadataStore: Send + Sync + 'static {
 
     /// Watches all keys that start with `prefix` for changes after `after`.
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError>;
+
+    /// Puts a value that lives as long as this process says so: under a lease of this time to live, which is renewed in the
+    /// background and made anew when it ran out, unless somebody else has put the key since. Whoever had the key before
+    /// loses it. Whole seconds; etcd may lengthen a time that is near its election time.
+    async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError>;
 
     /// The store's current revision, linearizably.
     async fn revision(&self) -> Result<Revision, MetadataError> {

@@ -44,6 +44,23 @@ async fn a_watch_from_before_the_file_was_opened_must_read_a_snapshot_first() {
     assert!(matches!(watch, Err(MetadataError::Invalid { reason }) if reason.contains("snapshot")));
 }
 
+#[tokio::test]
+async fn what_a_dead_process_kept_is_gone_when_the_file_is_opened_again() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let path = directory.path().join("metadata.redb");
+    let before = {
+        let store = EmbeddedStore::open(&path).expect("a new file opens");
+        let ttl = std::time::Duration::from_secs(5);
+        // Forgotten, as by a process that is killed.
+        std::mem::forget(store.keep("n/1", "here".into(), ttl).await.expect("the store is healthy"));
+        conformance::write(&store, [conformance::put("k", "1")]).await
+    };
+    let store: SharedStore = Arc::new(EmbeddedStore::open(&path).expect("the file opens again"));
+    assert_eq!(conformance::value(&store, "n/1").await, None);
+    assert_eq!(conformance::value(&store, "k").await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(store.revision().await.expect("readable"), Revision::new(before.get() + 1));
+}
+
 #[test]
 fn a_file_that_is_open_is_refused_by_name() {
     let directory = tempfile::tempdir().expect("a directory");

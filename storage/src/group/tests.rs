@@ -151,6 +151,7 @@ fn caller() -> Caller {
         patience: Duration::from_mins(1),
         request: RequestId(1),
         revision_seen: Revision::new(1),
+        connection: 1,
     }
 }
 fn offset_to_commit(offset: u64) -> OffsetToCommit {

@@ -1,11 +1,13 @@
 //! A metadata store that loses replies or requests of chosen transactions.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{
-    MetadataError, MetadataStore, Outcome, Select, SharedStore, Snapshot, Transaction, Watch, Write,
+    Lease, MetadataError, MetadataStore, Outcome, Select, SharedStore, Snapshot, Transaction, Watch, Write,
 };
 
 /// What happens to a transaction; its caller learns only that the outcome is unknown.
@@ -61,5 +63,8 @@ impl MetadataStore for FaultyMetadata {
     }
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
         self.inner.watch(prefix, after).await
+    }
+    async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError> {
+        self.inner.keep(key, value, ttl).await
     }
 }

@@ -142,6 +142,7 @@ pub(crate) fn caller(cluster: ClusterId) -> Caller {
         patience: Duration::from_secs(30),
         request: RequestId(1),
         revision_seen: Revision::new(0),
+        connection: 1,
     }
 }
 

@@ -90,3 +90,13 @@ async fn transactions_of_one_group_see_each_other_in_order() {
     assert!(outcomes.iter().all(Result::is_ok));
     assert_eq!(store.revision().await.expect("readable"), Revision::new(1));
 }
+
+#[tokio::test]
+async fn a_store_closes_although_a_lease_waits_for_it_on_the_same_thread() {
+    let store = EmbeddedStore::in_memory();
+    let ttl = Duration::from_secs(5);
+    drop(store.keep("n", Bytes::from_static(b"here"), ttl).await.expect("the store is healthy"));
+    // Lets the lease's task queue its end; the drop then blocks the only thread that could read the answer.
+    tokio::task::yield_now().await;
+    drop(store);
+}

@@ -8,6 +8,7 @@ use std::thread::JoinHandle;
 use redb::Durability;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use super::table::{NO_LEASE, Tables};
 use super::{Shared, table, unavailable};
 use crate::id::Revision;
 use crate::store::{Event, MetadataError, Outcome, Transaction};
@@ -17,8 +18,16 @@ const QUEUE_TRANSACTIONS_MAX: usize = 1_024;
 /// Transactions per group at most, which bounds how long the first of a group waits.
 const GROUP_TRANSACTIONS_MAX: usize = 256;
 
-struct Job {
-    transaction: Transaction,
+/// What the writer is asked to do.
+pub(super) enum Work {
+    /// A transaction, with its puts under a lease or [`NO_LEASE`].
+    Commit(Transaction, i64),
+    /// The end of a lease.
+    Revoke(i64),
+}
+
+pub(super) struct Job {
+    work: Work,
     reply: oneshot::Sender<Result<Outcome, MetadataError>>,
 }
 
@@ -43,14 +52,41 @@ impl Writer {
 
     /// Queues a transaction and waits for its outcome. A caller that goes away after queueing does not undo it.
     pub(super) async fn submit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
-        let (reply, outcome) = oneshot::channel();
-        let stopped = || unavailable("commit", &"the writer has stopped");
+        let (job, outcome) = job(Work::Commit(transaction, NO_LEASE));
         let queue = self.queue.as_ref().ok_or_else(stopped)?;
-        queue.send(Job { transaction, reply }).await.map_err(|_| stopped())?;
-        let lost =
-            |_| MetadataError::OutcomeUnknown { reason: "the writer stopped without an answer".to_owned() };
-        outcome.await.unwrap_or_else(|closed| Err(lost(closed)))
+        queue.send(job).await.map_err(|_| stopped())?;
+        answer(outcome).await
     }
+
+    /// The queue for a caller that does not keep the writer running.
+    pub(super) fn queue(&self) -> mpsc::WeakSender<Job> {
+        self.queue.as_ref().expect("only dropping takes it").downgrade()
+    }
+}
+
+/// Queues work unless the queue is full, and waits for its outcome. The sender is not held while it waits: dropping the
+/// store waits for all senders, on a thread that the waiting task may need.
+pub(super) async fn submit_now(queue: &mpsc::WeakSender<Job>, work: Work) -> Result<Outcome, MetadataError> {
+    let (job, outcome) = job(work);
+    let queued = queue.upgrade().ok_or_else(stopped)?.try_send(job);
+    queued.map_err(|error| unavailable("commit", &error))?;
+    answer(outcome).await
+}
+
+type Answer = oneshot::Receiver<Result<Outcome, MetadataError>>;
+
+fn job(work: Work) -> (Job, Answer) {
+    let (reply, outcome) = oneshot::channel();
+    (Job { work, reply }, outcome)
+}
+
+async fn answer(outcome: Answer) -> Result<Outcome, MetadataError> {
+    let reason = "the writer stopped without an answer";
+    outcome.await.unwrap_or_else(|_| Err(MetadataError::OutcomeUnknown { reason: reason.to_owned() }))
+}
+
+fn stopped() -> MetadataError {
+    unavailable("commit", &"the writer has stopped")
 }
 
 impl Drop for Writer {
@@ -116,20 +152,26 @@ fn stage(
     write.set_durability(Durability::Immediate)?;
     let mut committed = Committed { outcomes: Vec::with_capacity(group.len()), changes: Vec::new() };
     {
-        let mut entries = write.open_table(table::ENTRIES)?;
+        let mut tables = Tables::open(&write)?;
         for job in group {
-            if !table::holds(&entries, &job.transaction)? {
-                committed.outcomes.push(Outcome::Refused(Revision::new(revision)));
-                continue;
-            }
-            let events = table::apply(&mut entries, &job.transaction.writes, Revision::new(revision + 1))?;
+            let next = Revision::new(revision + 1);
+            let events = match &job.work {
+                Work::Commit(transaction, lease) => {
+                    if !tables.holds(transaction)? {
+                        committed.outcomes.push(Outcome::Refused(Revision::new(revision)));
+                        continue;
+                    }
+                    tables.apply(&transaction.writes, next, *lease)?
+                }
+                Work::Revoke(lease) => tables.apply(&tables.leased(|of| of == *lease)?, next, NO_LEASE)?,
+            };
             if !events.is_empty() {
                 revision += 1;
                 committed.changes.push(events);
             }
             committed.outcomes.push(Outcome::Committed(Revision::new(revision)));
         }
-        table::store_revision(&mut write.open_table(table::COUNTERS)?, revision)?;
+        table::store_revision(&mut tables.counters, revision)?;
     }
     Ok((write, committed))
 }

@@ -13,6 +13,8 @@ pub enum Operation<'a> {
     Commit(&'a Transaction),
     /// The start of a watch of this prefix.
     Watch(&'a str),
+    /// The grant, renewal or end of a lease; puts under it are commits.
+    Lease,
     /// Changes that stand ready for a running watch of this prefix. Asked anew for the same changes when the wait for
     /// them was given up.
     Deliver(&'a str, &'a Changes),

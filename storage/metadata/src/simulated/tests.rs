@@ -116,3 +116,26 @@ async fn compaction_breaks_only_watches_that_are_behind() {
     store.commit(put("k", "2")).await.expect("no faults");
     assert_eq!(level.next().await.expect("no faults").events.len(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_kept_key_runs_out_when_its_holder_is_cut_off_and_comes_back_with_it() {
+    let ttl = Duration::from_secs(5);
+    let cut = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let healthy = SimulatedStore::without_faults();
+    let severed = Arc::clone(&cut);
+    let client = healthy.client(move |_: Operation<'_>| {
+        let is_cut = severed.load(std::sync::atomic::Ordering::Acquire);
+        Passage::ending(if is_cut { Fate::NotSent } else { Fate::Done })
+    });
+    let mut watch = healthy.watch("n", Revision::new(0)).await.expect("watchable");
+    let _lease = client.keep("n", Bytes::from_static(b"here"), ttl).await.expect("not cut off yet");
+    assert!(watch.next().await.expect("no faults").events[0].value.is_some());
+    sleep(ttl * 3).await;
+    assert!(value(&healthy, "n").await.is_some(), "it is renewed");
+    cut.store(true, std::sync::atomic::Ordering::Release);
+    let at = Instant::now();
+    assert_eq!(watch.next().await.expect("no faults").events[0].value, None);
+    assert!(at.elapsed() <= ttl);
+    cut.store(false, std::sync::atomic::Ordering::Release);
+    assert!(watch.next().await.expect("no faults").events[0].value.is_some());
+}

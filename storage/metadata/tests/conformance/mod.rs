@@ -5,6 +5,7 @@ use bytes::Bytes;
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{Compare, MetadataStore, Outcome, SharedStore, Transaction, Write};
 
+pub(crate) mod leases;
 pub(crate) mod model;
 pub(crate) mod transactions;
 pub(crate) mod watches;
@@ -36,6 +37,13 @@ macro_rules! conformance {
                 a_watch_learns_that_the_store_went_on_elsewhere,
                 a_wait_that_was_given_up_loses_nothing,
                 a_refused_transaction_is_not_seen,
+            };
+            leases::{
+                a_kept_key_stands_longer_than_its_time_to_live_and_goes_when_released,
+                a_kept_key_goes_when_its_lease_is_dropped,
+                a_kept_value_can_be_replaced,
+                who_keeps_a_key_last_has_it,
+                a_put_takes_a_key_from_its_lease,
             };
         }
     };

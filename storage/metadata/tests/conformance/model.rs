@@ -130,6 +130,7 @@ pub(crate) async fn a_store_is_a_map_with_a_counter(store: SharedStore, steps: V
     }
     let mut rebuilt = BTreeMap::new();
     let mut told = start;
+    watch.request_progress();
     while told < Revision::new(model.revision) {
         let changes = watch.next().await.expect("the watch is healthy");
         for event in changes.events {

@@ -69,6 +69,7 @@ pub(crate) async fn a_compare_that_does_not_hold_refuses_everything(store: Share
         Compare::Present("none".into()),
         Compare::Unchanged("k".into(), first),
         Compare::Unchanged("none".into(), second),
+        Compare::Unchanged("none".into(), Revision::new(0)),
         Compare::Value("k".into(), Bytes::from_static(b"1")),
         Compare::Value("none".into(), Bytes::new()),
     ];

@@ -9,9 +9,10 @@ use headgate_metadata::store::{Event, SharedStore, Watch};
 
 use super::{delete, put, write};
 
-/// Reads changes until everything up to `through` was delivered.
+/// Reads changes until everything up to `through`, which is committed, was delivered.
 async fn through(watch: &mut dyn Watch, through: Revision) -> Vec<Event> {
     let mut events = Vec::new();
+    watch.request_progress();
     loop {
         let changes = watch.next().await.expect("the watch is healthy");
         events.extend(changes.events);

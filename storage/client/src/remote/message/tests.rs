@@ -1,0 +1,6 @@
+//! Every message reads back what was written, is pinned by golden bytes, and cannot be made to panic.
+
+mod golden;
+mod random;
+mod samples;
+mod versions;

@@ -1,0 +1,10 @@
+//! A gateway's storage over the network: `RemoteStorage` against doubles of owners, each served over TCP on loopback with mutual
+//! TLS. What moves, dies, hangs or refuses here does so on command.
+
+mod appends;
+mod authority;
+mod cell;
+mod groups;
+mod owner;
+mod reads;
+mod serving;
