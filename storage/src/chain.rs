@@ -11,6 +11,8 @@ use headgate_metadata::record::{
 };
 use headgate_metadata::store::{MetadataError, MetadataStore, Select, TRANSACTION_OPERATIONS_MAX};
 
+use crate::planted::{Bug, is_planted};
+
 /// One flush object that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ChainEntry {
@@ -63,7 +65,10 @@ impl SlotView {
 
     /// Whether the manifest contains everything of that epoch up to `position`.
     pub(crate) fn has_applied(&self, epoch: SlotEpoch, position: WalPosition) -> bool {
-        self.record.applied.is_some_and(|applied| applied >= Applied { epoch, position })
+        self.record.applied.is_some_and(|applied| {
+            applied >= Applied { epoch, position }
+                || is_planted(Bug::AppliedWithoutEpoch) && applied.position >= position
+        })
     }
 }
 

@@ -11,6 +11,7 @@ use headgate_metadata::store::{
 };
 
 use crate::chain::{CellView, SlotView};
+use crate::planted::{Bug, is_planted};
 use crate::start_error::StartError;
 
 /// Reads the cell's identity.
@@ -93,7 +94,10 @@ pub(crate) async fn give(
     let Some(target) = cell.wals.get(&heir).filter(|target| target.record.state == WalState::Open) else {
         return Ok(Outcome::Refused(cell.revision));
     };
-    let mut transaction = Transaction::new().when(Compare::Unchanged(keys::wal(heir), target.modified));
+    let mut transaction = Transaction::new();
+    if !is_planted(Bug::TargetNotCompared) {
+        transaction = transaction.when(Compare::Unchanged(keys::wal(heir), target.modified));
+    }
     for slot in slots {
         let Some(view) = cell.slots.get(slot).filter(|view| view.record.owner == wal) else {
             return Ok(Outcome::Refused(cell.revision));

@@ -33,6 +33,7 @@ use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::fleet::{Fleet, Member};
 use crate::peer::{PeerCall, PeerReply, PeerRequest};
+use crate::planted::{Bug, is_planted};
 use crate::sequencer::Sequencer;
 
 /// A mirror that leaves a question unanswered for this long is replaced.
@@ -157,7 +158,8 @@ impl Ensemble {
         let Some(held) = candidate.stream.held() else { return Ok(()) };
         let written = self.parts.sequencer.outbox().written();
         if !candidate.at_gate {
-            if written.get() - held.get().min(written.get()) > LAG_BYTES_MAX || !self.finishes(member).await {
+            let lags = written.get() - held.get().min(written.get()) > LAG_BYTES_MAX;
+            if lags && !is_planted(Bug::SwapBeforeCatchUp) || !self.finishes(member).await {
                 return Ok(());
             }
             let held = self.candidate.as_ref().and_then(|candidate| candidate.stream.held()).unwrap_or(held);
@@ -208,6 +210,9 @@ impl Ensemble {
         let others: Vec<Member> = self.members().into_iter().filter(|other| *other != member).collect();
         if others.len() < self.parts.copies_min {
             return Ok(());
+        }
+        if is_planted(Bug::NoStopDuringChange) {
+            self.parts.sequencer.dismiss(member);
         }
         if let Changed::Yes = self.change(&others).await? {
             warn!(wal = %self.wal, node = %member.0, copies = others.len(), "mirror silent, goes on without it");

@@ -43,6 +43,7 @@ use crate::flush_plan::{Left, Stretch, Urge, next_stretch};
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
 use crate::objects::Objects;
+use crate::planted::{Bug, is_planted};
 use crate::random::Random;
 use crate::revision_guard::RevisionGuard;
 use crate::sequencer::Sequencer;
@@ -244,7 +245,7 @@ impl Flusher {
         if left.flushed >= left.end {
             return Ok(None);
         }
-        let left = self.in_turn(left).await?;
+        let left = if is_planted(Bug::FlushOutOfTurn) { left } else { self.in_turn(left).await? };
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let boundaries = move || -> Result<Vec<_>, _> {
             Ok(list_chunks(&*disk, &dir, left.wal)?.iter().map(|chunk| chunk.start).collect())
@@ -265,6 +266,9 @@ impl Flusher {
         let read_back = ObjectReader::new(self.objects.store.clone(), name.clone()).stored_index().await?;
         if read_back != index {
             return Err(FlushFault::ReadBack { object: name });
+        }
+        if is_planted(Bug::TrimBeforeCommit) {
+            self.remove_chunks(stretch.wal, stretch.end).await?;
         }
         let (object, end) = self.commit_flush(stretch, &name).await?;
         let index = if object == name { Arc::new(index) } else { self.objects.cache.index(&object).await? };

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 use headgate_metadata::id::WalPosition;
 
 use crate::fleet::Member;
+use crate::planted::{Bug, is_planted};
 
 /// The gate of one WAL.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl<T> Gate<T> {
     /// From now on nothing is committed without this member. `false`, and nothing changed, if it does not hold all that is
     /// committed already.
     pub(crate) fn admit(&mut self, member: Member, held: WalPosition) -> bool {
-        if held < self.committed {
+        if held < self.committed && !is_planted(Bug::SwapBeforeCatchUp) {
             return false;
         }
         let known = self.members.entry(member).or_insert(held);
@@ -68,6 +69,8 @@ impl<T> Gate<T> {
         if self.members.len() >= self.copies_min
             && let Some(held) = self.members.values().copied().min()
         {
+            let ahead = self.members.values().copied().max().unwrap_or(held);
+            let held = if is_planted(Bug::AcknowledgeBeforeMirror) { ahead } else { held };
             self.committed = held.max(self.committed);
         }
     }

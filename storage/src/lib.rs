@@ -36,6 +36,7 @@ mod outbox;
 mod pace;
 mod partition;
 pub mod peer;
+pub mod planted;
 mod producer_ids;
 mod producer_state;
 mod queue;

@@ -20,6 +20,7 @@ use crate::clock::SharedClock;
 use crate::config::WalSync;
 use crate::fleet::Member;
 use crate::peer::PeerReply;
+use crate::planted::{Bug, is_planted};
 use crate::room::FreeSpace;
 use crate::seal::find_end;
 use crate::spawn;
@@ -330,8 +331,8 @@ fn work(copy: &mut WalCopy, jobs: Vec<Job>, sync: WalSync) -> Done {
             Job::Finish(answer) => (answer, copy.finish().map(|()| copy.held())),
             Job::Held(answer) => (answer, Ok(copy.held())),
             Job::Fence(answer) => {
-                let promised = copy.promise();
-                done.promised |= promised.is_ok();
+                let promised = if is_planted(Bug::PromiseNotKept) { copy.sync() } else { copy.promise() };
+                done.promised |= promised.is_ok() && !is_planted(Bug::PromiseNotKept);
                 (answer, promised)
             }
         };
@@ -339,6 +340,7 @@ fn work(copy: &mut WalCopy, jobs: Vec<Job>, sync: WalSync) -> Done {
         done.answers.push((answer, outcome));
     }
     if sync == WalSync::Fsync
+        && !is_planted(Bug::MirrorAnswersBeforeDurable)
         && let Err(error) = copy.sync()
     {
         done.is_sound = false;

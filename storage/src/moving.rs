@@ -24,6 +24,7 @@ use crate::fleet::Fleet;
 use crate::flusher::Flusher;
 use crate::opener::Opener;
 use crate::operation::Operation;
+use crate::planted::{Bug, is_planted};
 use crate::rendezvous::first;
 use crate::sequencer::Sequencer;
 use crate::slot::Slot;
@@ -185,7 +186,7 @@ impl Mover {
             let heir = heir.filter(|(wal, state)| is_able(to, *wal, *state)).map(|(wal, _)| wal).max();
             let outcome = match heir.filter(|_| attempts <= SWAP_ATTEMPTS) {
                 Some(heir) => claim::give(&*self.store, ids, own, end, heir, &cell).await,
-                None if !is_unknown => return Swapped::Kept,
+                None if !is_unknown || is_planted(Bug::MoveEndedByRead) => return Swapped::Kept,
                 None => match self.touch(ids, &cell).await {
                     Ok(Outcome::Committed(_)) => return Swapped::Kept,
                     other => other,
@@ -197,6 +198,9 @@ impl Mover {
                 Err(MetadataError::OutcomeUnknown { reason }) => {
                     warn!(reason, "outcome of a move unknown");
                     is_unknown = true;
+                    if is_planted(Bug::MoveEndedByRead) {
+                        attempts = SWAP_ATTEMPTS;
+                    }
                 }
                 Err(_) if is_unknown => {}
                 Err(_) => return Swapped::Kept,

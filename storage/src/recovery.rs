@@ -22,6 +22,7 @@ use headgate_storage_client::PartitionAddress;
 use crate::chain::CellView;
 use crate::objects::Objects;
 use crate::partition::{BatchEntry, Restored, Run};
+use crate::planted::{Bug, is_planted};
 use crate::producer_state::{RememberedBatch, last_sequence};
 use crate::slot::Slot;
 use crate::slots::Slots;
@@ -126,6 +127,12 @@ impl Recovery {
                 // Records of other epochs are another owner's part of the log, or lie below what the slot inherits.
                 if unflushed.spans.get(&lived).is_some_and(|span| span.wal == *wal) {
                     headers.entry(lived).or_default().push(header);
+                } else if is_planted(Bug::ReplayWithoutEpoch) {
+                    let of =
+                        unflushed.spans.iter().find(|((slot, _), span)| *slot == lived.0 && span.wal == *wal);
+                    if let Some((lived, _)) = of {
+                        headers.entry(*lived).or_default().push(header);
+                    }
                 }
             }
         }
@@ -193,6 +200,10 @@ impl Recovery {
         }
         let billable =
             if meta.control == BatchControl::Data { u64::from(header.place.payload_bytes) } else { 0 };
+        if is_planted(Bug::CountersAppliedTwice) {
+            let twice = log.counters.bytes_in.get() + billable;
+            log.counters.bytes_in = headgate_metadata::id::ByteCount::new(twice);
+        }
         log.count(meta.base_offset, meta.record_count, billable, header.stamp.slot_epoch, time);
         log.commit(BatchEntry::at(wal, header.place, meta, time), None);
         Ok(())

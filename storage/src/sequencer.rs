@@ -33,6 +33,7 @@ use crate::metrics::Metrics;
 use crate::operation::{Held, Operation};
 use crate::outbox::Outbox;
 use crate::pace::Pace;
+use crate::planted::{Bug, is_planted};
 use crate::queue::FairQueue;
 use crate::room::DiskRoom;
 use crate::slot_time::SteadyTime;
@@ -446,7 +447,17 @@ impl Worker {
         let end = written.as_ref().map(|group| group.end);
         let mut batches = written.map(|group| group.batches).unwrap_or_default().into_iter();
         for Pending { depends_on, held } in pending {
-            self.gate.hold(depends_on, held.with_bytes(&mut batches));
+            let held = held.with_bytes(&mut batches);
+            let is_early = match held {
+                Held::Append { .. } => is_planted(Bug::ServeAboveHighWatermark),
+                Held::State(_) => is_planted(Bug::StateAnsweredBeforeCommit),
+                _ => false,
+            };
+            if is_early {
+                self.commit(held);
+            } else {
+                self.gate.hold(depends_on, held);
+            }
         }
         if let Some(end) = end {
             self.gate.member_holds(self.owner, end);

@@ -12,6 +12,7 @@ use tracing::warn;
 
 use super::{FlushFault, Flusher};
 use crate::flush_plan::Stretch;
+use crate::planted::{Bug, is_planted};
 use crate::spawn;
 
 /// How often an unknown outcome is asked after before the flush is given up for now.
@@ -33,8 +34,9 @@ impl Flusher {
             Compare::Value(flushed_key.clone(), FlushedRecord { position: start }.encode())
         };
         let chain = ChainRecord { end, object: object.to_string() };
+        let unchecked = Compare::Present(keys::wal(wal));
         let transaction = Transaction::new()
-            .when(before)
+            .when(if is_planted(Bug::FlushWithoutStart) { unchecked } else { before })
             // A retired WAL has no keys any more; nothing may be chained to it again.
             .when(Compare::Present(keys::wal(wal)))
             .then(Write::Put(flushed_key, FlushedRecord { position: end }.encode()))
@@ -42,6 +44,9 @@ impl Flusher {
         for _ in 0..ATTEMPTS_MAX {
             match self.store.commit(transaction.clone()).await {
                 Ok(Outcome::Committed(_)) => return Ok((object.clone(), end)),
+                Ok(Outcome::Refused(_)) if is_planted(Bug::ForeignFlushTakenForOwn) => {
+                    return Ok((object.clone(), end));
+                }
                 Ok(Outcome::Refused(_)) => {}
                 // The reply is lost: the transaction may have been committed. Its keys say so.
                 Err(MetadataError::OutcomeUnknown { reason }) => {
@@ -88,6 +93,10 @@ impl Flusher {
         // Remembered before anything is deleted: without these chunks an older metadata store would be a loss.
         let (guard, seen) = (self.guard.clone(), snapshot.revision);
         spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??;
+        self.remove_chunks(wal, flushed).await
+    }
+
+    pub(super) async fn remove_chunks(&self, wal: WalId, flushed: WalPosition) -> Result<(), FlushFault> {
         let (disk, dir, reader) =
             (Arc::clone(&self.disk), self.wal_dir.clone(), Arc::clone(&self.wal_reader));
         let trim = move || {

@@ -13,6 +13,7 @@ use tracing::info;
 use super::{FlushFault, Flusher, Progress};
 use crate::chain::{CellView, SlotView};
 use crate::objects::holds;
+use crate::planted::{Bug, is_planted};
 use crate::producer_state::PRODUCER_EXPIRY_MS;
 
 /// How often a manifest is folded anew when its slot key changes under it.
@@ -71,9 +72,12 @@ impl Flusher {
             let record =
                 SlotRecord { manifest: Some(name), applied: Some(applied), spans, ..view.record.clone() };
             let key = keys::slot(slot);
-            let transaction = Transaction::new()
-                .when(Compare::Unchanged(key.clone(), view.modified))
-                .then(Write::Put(key, record.encode()));
+            let compare = if is_planted(Bug::ManifestWithoutSlotKey) {
+                Compare::Present(key.clone())
+            } else {
+                Compare::Unchanged(key.clone(), view.modified)
+            };
+            let transaction = Transaction::new().when(compare).then(Write::Put(key, record.encode()));
             match self.store.commit(transaction).await {
                 Ok(Outcome::Committed(_)) => {
                     progress.touched.remove(&slot);
@@ -125,6 +129,10 @@ impl Flusher {
         let mut left = Vec::new();
         for span in spans {
             if applied.is_some_and(|applied| applied >= Applied { epoch: span.epoch, position: span.to }) {
+                continue;
+            }
+            let is_flushed = cell.wals.get(&span.wal).is_some_and(|wal| wal.flushed >= span.to);
+            if is_planted(Bug::SpanDroppedBeforeApplied) && is_flushed {
                 continue;
             }
             if self.anything_left(slot, span, applied, cell).await? {

@@ -11,6 +11,7 @@ use tracing::info;
 
 use super::{FlushFault, Flusher, Progress, Touched};
 use crate::chain::{CellView, ChainEntry, WalView};
+use crate::planted::{Bug, is_planted};
 use crate::spawn;
 
 /// How long `retired/{wal}` is kept.
@@ -104,7 +105,8 @@ impl Flusher {
         let wal = view.record.wal;
         let done = view.sealed_end().is_some_and(|end| view.flushed >= end) && view.chain.is_empty();
         // Once no slot key names a sealed WAL none ever will: slots are only ever taken for open ones.
-        if !done || cell.slots.values().any(|slot| names(&slot.record, wal)) {
+        let is_named = cell.slots.values().any(|slot| names(&slot.record, wal));
+        if !done || is_named && !is_planted(Bug::RetireWhileNamed) {
             return Ok(());
         }
         let (wal_key, retired_key) = (keys::wal(wal), keys::retired(wal));
@@ -128,6 +130,7 @@ impl Flusher {
         for wal in listed {
             let covered = match cell.wals.get(&wal) {
                 Some(view) => view.sealed_end().is_some_and(|end| view.flushed >= end),
+                None if is_planted(Bug::DeletionBecauseAbsent) => true,
                 None => self.store.get(&keys::retired(wal)).await?.is_some(),
             };
             if !covered && wal != self.sequencer.wal() {

@@ -14,7 +14,7 @@ impl Worker {
     }
 
     /// Readers see the change first, so that whoever gets the answer finds it. A receiver that is gone does not matter.
-    fn commit(&mut self, held: Held) {
+    pub(super) fn commit(&mut self, held: Held) {
         match held {
             Held::Append { partition, entry, tail, appended, reservation, answer } => {
                 partition.log().commit(entry, Some(tail));

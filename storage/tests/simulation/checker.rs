@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use headgate_storage_client::PartitionAddress;
+use headgate_storage::Node;
+use headgate_storage_client::{PartitionAddress, ReadError};
 use tokio::time::sleep;
 
 use crate::history::PartitionHistory;
-use crate::support::try_read_all;
+use crate::support::{decode, try_read, try_read_all};
 use crate::world::World;
 
 /// How often the final read of a partition is tried.
@@ -19,6 +20,7 @@ pub(crate) async fn check(world: &World) -> Result<(), String> {
     for (key, (slot, history)) in partitions {
         let at = PartitionAddress { key, slot };
         let records = read(world, at).await?;
+        check_usage(world, at).await?;
         check_partition(&records, &history)
             .map_err(|violation| format!("partition {}: {violation}", at.key))?;
     }
@@ -26,6 +28,33 @@ pub(crate) async fn check(world: &World) -> Result<(), String> {
     match groups.into_values().find_map(|history| history.violations.into_iter().next()) {
         Some(violation) => Err(violation),
         None => Ok(()),
+    }
+}
+
+/// The bytes that are billed are the bytes of the log: a retry, a crash or a replay never counts twice.
+async fn check_usage(world: &World, at: PartitionAddress) -> Result<(), String> {
+    let Some(node) = world.owning_node(at.slot).await else { return Ok(()) };
+    let Ok(stored) = try_read_bytes(&node, at).await else { return Ok(()) };
+    let usage = node.usage_snapshot(at.key.cluster);
+    let counted = usage
+        .partitions
+        .iter()
+        .find(|usage| usage.partition == at)
+        .map_or(0, |usage| usage.counters.bytes_in.get());
+    if counted != stored {
+        return Err(format!("partition {}: {counted} bytes are counted, the log holds {stored}", at.key));
+    }
+    Ok(())
+}
+
+/// The bytes of all batches from the first on.
+async fn try_read_bytes(node: &Node, at: PartitionAddress) -> Result<u64, ReadError> {
+    let (mut next, mut bytes) = (0, 0);
+    loop {
+        let batches = try_read(node, at, next).await?;
+        let Some((last, _)) = decode(&batches).pop() else { return Ok(bytes) };
+        bytes += batches.len() as u64;
+        next = last + 1;
     }
 }
 

@@ -53,7 +53,7 @@ fn any(world: &World) -> Arc<Machine> {
 async fn strike_once(world: &Arc<World>) {
     let machine = any(world);
     let node = machine.id;
-    match world.between(0, 14) {
+    match world.between(0, 15) {
         0 | 1 => {
             world.trace.note(format_args!("kill {node}"));
             machine.kill(world, None).await;
@@ -139,6 +139,10 @@ async fn strike_once(world: &Arc<World>) {
             machine.clock.skew(world.between(0, 1000) as i64 - 500);
             move_slots(world, node).await;
         }
+        13 => {
+            world.trace.note(format_args!("{node} tidies up"));
+            tokio::spawn(tidy(machine));
+        }
         _ => lose_disk(world, &machine).await,
     }
 }
@@ -150,6 +154,17 @@ fn heal_links_later(world: &Arc<World>) {
         world.trace.note("links heal");
         world.network.heal();
     });
+}
+
+/// Everything that a node does now and then, at once; garbage is looked for twice, a grace period apart.
+async fn tidy(machine: Arc<Machine>) {
+    let Some(node) = machine.node() else { return };
+    for _ in 0..2 {
+        drop(node.flush_now().await);
+        drop(node.write_manifests_now().await);
+        drop(node.collect_garbage_now().await);
+        sleep(Duration::from_millis(2500)).await;
+    }
 }
 
 /// Some slots are told to live on a node.

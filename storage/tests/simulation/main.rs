@@ -6,7 +6,7 @@
 //! same seed gives the same run, message by message.
 //!
 //! ```text
-//! cargo test -p headgate-storage --release --test simulation                      a few hundred seeds
+//! cargo test -p headgate-storage --profile simulation --test simulation                      a few hundred seeds
 //! HEADGATE_SIM_SEEDS=10000 cargo test … --test simulation                         more
 //! HEADGATE_SIM_SEED=17 cargo test … --test simulation                             one, with its trace
 //! ```
@@ -29,6 +29,9 @@ use std::time::Duration;
 
 use world::{Options, World};
 
+/// Seeds within which every planted bug is caught.
+#[cfg(feature = "planted-bugs")]
+const PLANTED_SEEDS: u64 = 1000;
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 300;
 
@@ -82,6 +85,38 @@ fn every_seed_keeps_what_was_acknowledged() {
             eprintln!("{} seeds without a violation", seed + 1 - first);
         }
     }
+}
+
+/// Every planted bug is caught: each within this many seeds.
+#[cfg(feature = "planted-bugs")]
+#[test]
+fn every_planted_bug_is_caught() {
+    use headgate_storage::planted::{Bug, plant};
+    let wanted = std::env::var("HEADGATE_SIM_BUG").ok();
+    let mut missed = Vec::new();
+    for bug in Bug::ALL {
+        let name = format!("{bug:?}");
+        if wanted.as_ref().is_some_and(|wanted| *wanted != name) {
+            continue;
+        }
+        plant(Some(bug));
+        let seeds = number("HEADGATE_SIM_SEEDS").unwrap_or(PLANTED_SEEDS);
+        let caught = (0..seeds).find_map(|seed| {
+            // A planted bug may also break a run outright; that is noticed too.
+            let ran = std::panic::catch_unwind(|| run(seed, Options::default()).1);
+            match ran {
+                Ok(Ok(())) => None,
+                Ok(Err(violation)) => Some((seed, violation)),
+                Err(_) => Some((seed, "the run panicked".to_owned())),
+            }
+        });
+        plant(None);
+        match caught {
+            Some((seed, violation)) => eprintln!("{name}: caught by seed {seed}: {violation}"),
+            None => missed.push(name),
+        }
+    }
+    assert!(missed.is_empty(), "not caught within the seeds: {missed:?}");
 }
 
 #[test]

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use headgate_log::disk::ForgetfulDisk;
-use headgate_metadata::id::NodeId;
+use headgate_metadata::id::{Incarnation, NodeId};
 use headgate_metadata::simulated::SimulatedStore;
 use headgate_metadata::store::MetadataStore;
 use headgate_storage::config::{NodeConfig, WalSync};
 use headgate_storage::group::GroupLimits;
 use headgate_storage::peer::PeerService;
+use headgate_storage::planted::{Bug, is_planted};
 use headgate_storage::{Fatal, Fleet, Metrics, MirrorParts, Mirrors, Node, NodeParts, Random};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -61,7 +62,7 @@ impl Machine {
     pub(crate) async fn start(self: &Arc<Self>, world: &Arc<World>) {
         let store = world.store_of(self);
         let Ok(incarnation) = headgate_metadata::counters::next_incarnation(&store).await else { return };
-        let me = (self.id, incarnation);
+        let me = (self.id, same_if_planted(self.id, incarnation));
         let disk = MortalDisk::new(self.platter.lock().expect("no panic under the lock").clone());
         let fatal = Arc::new(AtomicBool::new(false));
         let mirrors = Mirrors::new(MirrorParts {
@@ -75,7 +76,7 @@ impl Machine {
         let network = world.network.from(self.id);
         let service = Arc::new(PeerService::new(Arc::clone(&mirrors), Arc::clone(&network)));
         world.network.attach(self.id, service);
-        world.register(self.id, incarnation).await;
+        world.register(self.id, me.1).await;
         let fleet = Arc::new(Fleet {
             me,
             zone: format!("zone-{}", self.id).into(),
@@ -93,7 +94,7 @@ impl Machine {
             tail_bytes_max: 256 * 1024,
             manifest_flushes_max: 4,
             manifest_age_ms: 20_000,
-            garbage_grace_ms: 30_000,
+            garbage_grace_ms: 2_000,
             disk_free_slow_bytes: 0,
             disk_free_refuse_bytes: 0,
             ..NodeConfig::default()
@@ -158,6 +159,11 @@ impl Machine {
     pub(crate) fn lose_disk(&self) {
         *self.platter.lock().expect("no panic under the lock") = ForgetfulDisk::new();
     }
+}
+
+/// The incarnation, unless the bug is planted that all processes of a machine share one.
+fn same_if_planted(id: NodeId, drawn: Incarnation) -> Incarnation {
+    if is_planted(Bug::SameIncarnation) { Incarnation::new(1_000 + u64::from(id.get())) } else { drawn }
 }
 
 /// A client of the metadata store as this machine reaches it.
