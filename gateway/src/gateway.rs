@@ -128,7 +128,7 @@ impl Gateway {
             std::mem::take(&mut *self.tasks.lock().expect("nobody panics while holding the tasks"));
         while tasks.join_next().await.is_some() {}
         self.background.lock().expect("nobody panics while holding the tasks").abort_all();
-        self.shared.sent.report(&*self.shared.parts.storage, self.shared.parts.incarnation).await;
+        self.shared.sent.report(&*self.shared.parts.storage).await;
     }
 }
 

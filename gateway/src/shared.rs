@@ -93,7 +93,7 @@ impl Shared {
             authorizer,
             budget,
             fetch_sessions: Arc::new(SessionBudget::new(config.fetch_session_partitions_max)),
-            sent: SentCounters::default(),
+            sent: SentCounters::new(parts.incarnation),
             metrics,
             phase: watch::Sender::new(Phase::Open),
             standing: watch::Sender::new(0),

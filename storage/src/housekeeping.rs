@@ -14,6 +14,7 @@ use tracing::{info, warn};
 
 use crate::clock::SharedClock;
 use crate::config::NodeConfig;
+use crate::ensemble::Standing;
 use crate::group::Coordinator;
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
@@ -38,6 +39,7 @@ pub(crate) struct Housekeeping {
     clock: SharedClock,
     metrics: Arc<Metrics>,
     free_space: FreeSpace,
+    standing: Option<Arc<Standing>>,
     wal_dir: PathBuf,
     retention_interval: Duration,
     time: Mutex<SteadyTime>,
@@ -52,6 +54,7 @@ impl Housekeeping {
         sequencer: &Arc<Sequencer>,
         room: &Arc<Room>,
         groups: &Arc<Coordinator>,
+        standing: Option<Arc<Standing>>,
     ) -> Self {
         let housekeeping = Self {
             store: Arc::clone(&parts.store),
@@ -63,6 +66,7 @@ impl Housekeeping {
             clock: Arc::clone(&parts.clock),
             metrics: Arc::clone(&parts.metrics),
             free_space: Arc::clone(&parts.free_space),
+            standing,
             wal_dir: config.wal_dir.clone(),
             retention_interval: Duration::from_millis(config.retention_interval_ms),
             time: Mutex::new(SteadyTime::start(&*parts.clock)),
@@ -97,7 +101,8 @@ impl Housekeeping {
 
     fn look_at_disk(&self) {
         if let Some(free) = (self.free_space)(&self.wal_dir) {
-            self.room.observe_free(free);
+            let of_mirrors = self.standing.as_ref().and_then(|standing| standing.free_bytes_min());
+            self.room.observe_free(of_mirrors.map_or(free, |other| other.min(free)));
             self.metrics.observe_disk_free(free);
         }
     }

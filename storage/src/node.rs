@@ -135,7 +135,12 @@ impl Node {
             Arc::clone(&wal_reader),
             Arc::clone(&cell),
         ));
-        let housekeeping = Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room, &groups);
+        let standing = parts.fleet.as_ref().map(|fleet| {
+            let network = Arc::clone(&fleet.network);
+            Arc::new(Standing::new(wal, Arc::clone(&parts.clock), network))
+        });
+        let housekeeping =
+            Housekeeping::new(&config, &parts, &slots, &topics, &sequencer, &room, &groups, standing.clone());
         let opener = Arc::new(Opener {
             slots: Arc::clone(&slots),
             topics: Arc::clone(&topics),
@@ -159,10 +164,7 @@ impl Node {
             producer_ids: ProducerIds::new(Arc::clone(&parts.store)),
             flusher,
             housekeeping: Arc::new(housekeeping),
-            standing: parts.fleet.as_ref().map(|fleet| {
-                let network = Arc::clone(&fleet.network);
-                Arc::new(Standing::new(wal, Arc::clone(&parts.clock), network))
-            }),
+            standing,
             sealed: watch::Sender::new(false),
             tasks: Mutex::default(),
         });

@@ -41,6 +41,8 @@ pub(crate) struct Standing {
 struct Members {
     /// When each mirror was last asked something that it answered.
     confirmed: BTreeMap<Member, Duration>,
+    /// The free space that each mirror's disk had at its last answer.
+    free_bytes: BTreeMap<Member, u64>,
     /// Whether there are as many members as copies are demanded.
     is_enough: bool,
 }
@@ -66,6 +68,8 @@ impl Standing {
         members.confirmed =
             mirrors.map(|member| (member, before.get(&member).copied().unwrap_or(now))).collect();
         members.is_enough = is_enough;
+        let Members { confirmed, free_bytes, .. } = &mut *members;
+        free_bytes.retain(|member, _| confirmed.contains_key(member));
     }
 
     /// The WAL is sealed: nothing is confirmed any more.
@@ -78,6 +82,20 @@ impl Standing {
         if let Some(confirmed) = self.members().confirmed.get_mut(&member) {
             *confirmed = asked.max(*confirmed);
         }
+    }
+
+    /// A mirror's disk has this much free space.
+    pub(super) fn has_free(&self, member: Member, bytes: u64) {
+        self.members().free_bytes.insert(member, bytes);
+    }
+
+    /// The free space of the fullest disk among the mirrors; it slows producers as the own one does
+    /// (`storage/PROTOCOL.md` §2.2). `None` = there are no mirrors.
+    pub(crate) fn free_bytes_min(&self) -> Option<u64> {
+        let members = self.members();
+        let of_mirrors =
+            members.free_bytes.iter().filter(|(member, _)| members.confirmed.contains_key(member));
+        of_mirrors.map(|(_, bytes)| *bytes).min()
     }
 
     /// Whether the owner may serve at all: enough members, and each has confirmed within the last second.

@@ -175,7 +175,10 @@ impl Sender {
                     let Some(Flying { asked, bytes, .. }) = flying.pop_front() else { continue };
                     in_flight -= bytes;
                     match reply {
-                        Ok(PeerReply::Held { position, .. }) => self.holds(position),
+                        Ok(PeerReply::Held { position, free_bytes }) => {
+                            self.parts.standing.has_free(self.parts.member, free_bytes);
+                            self.holds(position);
+                        }
                         Ok(PeerReply::Confirmed) => {}
                         Ok(PeerReply::Promised) => return Ended::Fenced,
                         _ => return Ended::Broken,
