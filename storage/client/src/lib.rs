@@ -1,6 +1,7 @@
 //! The storage interface: what a gateway may ask of the owners of slots, in types of its own.
 //!
 //! Callers are the gateway, the control API and coordinators that call other slots; below are only the cell's identities.
+//! A node in the same process implements the interface directly, [`remote`] implements it over the network on the calls of [`wire`].
 //! Not here: Kafka's messages, versions and error codes (the gateway's), files and objects (`headgate-log`).
 //! Outcomes are enums named by the caller's next move.
 //! Start at [`Storage`]; where a partition, group or id lives is decided in [`routing`].

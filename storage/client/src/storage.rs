@@ -12,7 +12,7 @@ use crate::group::{
 use crate::read::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError, ReadOutcome, ReadRequest};
 use crate::usage::{PartitionSize, SentBytes};
 
-/// What owners of slots do for a gateway. A node in the same process implements it directly.
+/// What owners of slots do for a gateway. A node in the same process implements it directly, [`crate::remote`] over the network.
 ///
 /// Every answer that depends on state leaves only when what it depends on is committed (`PROTOCOL.md` §2.4).
 #[async_trait]

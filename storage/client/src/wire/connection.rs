@@ -3,7 +3,7 @@
 //! Invariants: a request is pending from the moment it is queued until it is answered, given up or failed; the order of request
 //! ids is the order of frames; what is still queued when the connection ends was not sent.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -153,7 +153,8 @@ struct Calls {
 
 #[derive(Debug, Default)]
 struct State {
-    pending: HashMap<u64, oneshot::Sender<Result<Message, CallError>>>,
+    /// In the order of their requests, so that those who wait are woken in that order.
+    pending: BTreeMap<u64, oneshot::Sender<Result<Message, CallError>>>,
     last: u64,
     closing: bool,
 }
@@ -203,11 +204,8 @@ impl Calls {
     fn peer_goes_away(&self, accepted: u64) {
         let mut state = self.lock();
         state.closing = true;
-        let refused: Vec<u64> = state.pending.keys().copied().filter(|request| *request > accepted).collect();
-        for request in refused {
-            if let Some(caller) = state.pending.remove(&request) {
-                drop(caller.send(Err(CallError::NotSent)));
-            }
+        for caller in state.pending.split_off(&(accepted + 1)).into_values() {
+            drop(caller.send(Err(CallError::NotSent)));
         }
         self.finish_if_idle(&state);
     }
@@ -223,7 +221,7 @@ impl Calls {
         let unsent: HashSet<u64> = self.outbox.close().map(|frame| frame.request).collect();
         let mut state = self.lock();
         state.closing = true;
-        for (request, caller) in state.pending.drain() {
+        for (request, caller) in std::mem::take(&mut state.pending) {
             let error = if unsent.contains(&request) { CallError::NotSent } else { CallError::Lost };
             drop(caller.send(Err(error)));
         }
