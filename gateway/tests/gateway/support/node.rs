@@ -37,6 +37,7 @@ pub(crate) async fn start(store: &SharedStore) -> Arc<Node> {
         fatal: Fatal::new(|reason| panic!("storage stopped: {reason}")),
         metrics: Arc::new(Metrics::default()),
         group_limits: GroupLimits { initial_rebalance_delay: Duration::ZERO, ..GroupLimits::default() },
+        fleet: None,
     };
     let wal_dir = PathBuf::from("/wal");
     let config =
