@@ -70,6 +70,6 @@ pub use mirrors::{MirrorParts, Mirrors};
 pub use node::{Node, NodeParts};
 pub use random::Random;
 pub use room::{FreeSpace, system_free_space};
-pub use serve::StorageService;
+pub use serve::{ProcessService, StorageService};
 pub use start_error::StartError;
 pub use usage::{ClusterUsage, PartitionUsage};

@@ -1,16 +1,20 @@
 //! What storage nodes ask of each other: to keep copies, to confirm, to fence, to hand out what they hold.
 //!
-//! [`Network`] is the seam: sockets in production, a simulated network in tests. [`PeerService`] answers.
+//! [`Network`] is the seam: sockets in production ([`PeerLinks`]), a simulated network in tests. [`PeerService`] answers.
 
 mod fetch;
+mod links;
 mod message;
 mod service;
+mod wire;
 
 use futures_util::future::BoxFuture;
 
 pub(crate) use self::fetch::{FetchError, fetch_copy};
+pub use self::links::PeerLinks;
 pub use self::message::{PeerCall, PeerReply, PeerRequest};
 pub use self::service::PeerService;
+pub(crate) use self::wire::{PEER, call_from_message, reply_to_message};
 
 /// No answer came: the peer may have acted or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

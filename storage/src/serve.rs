@@ -4,6 +4,7 @@
 //! is polled. A message that is not understood, or mixes tenants, is answered with a rejection.
 
 mod appends;
+mod process;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,6 +22,8 @@ use tracing::warn;
 
 use crate::clock::SharedClock;
 use crate::metrics::Metrics;
+pub use process::ProcessService;
+
 use appends::Appends;
 
 /// Serves one storage.

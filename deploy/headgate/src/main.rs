@@ -10,8 +10,13 @@ mod command;
 mod data_dir;
 mod descriptors;
 mod dev;
+mod first_start;
+mod front;
+mod listen;
 mod master_key;
+mod node_parts;
 mod object_store;
+mod process;
 mod random;
 mod telemetry;
 

@@ -1,25 +1,30 @@
-//! The cell's master key: under it rest all secrets. Kept in the data directory, readable by its owner alone.
+//! The cell's master key: under it rest all secrets. Kept in a file that its owner alone may read.
+
+use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
 use headgate_iam::MasterKey;
 
-use crate::data_dir::{DataDir, write_private};
+use crate::data_dir::write_private;
 use crate::random::random_bytes;
 
 /// Loads the key, or makes it at the first start.
-pub(crate) fn load_or_create(data: &DataDir) -> Result<MasterKey> {
-    let path = data.join("master.key");
+pub(crate) fn load_or_create(path: &Path) -> Result<MasterKey> {
     if path.exists() {
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        let key = from_hex(text.trim()).ok_or_else(|| {
-            anyhow!("{} does not hold 64 hexadecimal digits; restore it from a backup", path.display())
-        })?;
-        return Ok(MasterKey::new(&key));
+        return load(path);
     }
     let mut key = [0; 32];
     random_bytes(&mut key);
-    write_private(&path, format!("{}\n", to_hex(&key)).as_bytes())?;
+    write_private(path, format!("{}\n", to_hex(&key)).as_bytes())?;
+    Ok(MasterKey::new(&key))
+}
+
+/// Loads the key.
+pub(crate) fn load(path: &Path) -> Result<MasterKey> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let key = from_hex(text.trim()).ok_or_else(|| {
+        anyhow!("{} does not hold 64 hexadecimal digits; restore it from a backup", path.display())
+    })?;
     Ok(MasterKey::new(&key))
 }
 

@@ -7,12 +7,28 @@ use std::env;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
-use headgate_log::store::{Secret, Store, StoreOptions};
+use headgate_log::store::{CellIdentity, Secret, Store, StoreOptions};
+use headgate_metadata::record::CellRecord;
+
+use crate::random::random_u64;
 
 /// Opens the store of the URL with the credentials of the environment, and tries it: what is wrong is said at start.
-pub(crate) async fn open(url: &str, random: u64) -> Result<Store> {
+async fn open(url: &str, random: u64) -> Result<Store> {
     let store = Store::open(url, &options(|name| env::var(name).ok())?)?;
     store.probe(random).await?;
+    Ok(store)
+}
+
+/// The same, and makes sure that it is this cell's; a new one becomes it.
+pub(crate) async fn open_for(cell: &CellRecord, url: &str) -> Result<Store> {
+    let store = open(url, random_u64()).await.with_context(|| format!("object store {url}"))?;
+    let identity = CellIdentity {
+        format: CellIdentity::FORMAT,
+        cell: cell.cell.clone(),
+        slots: cell.slots,
+        hash: cell.hash.clone(),
+    };
+    store.check_cell(&identity).await?;
     Ok(store)
 }
 

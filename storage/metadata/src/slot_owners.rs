@@ -79,6 +79,11 @@ impl SlotOwners {
         (node.incarnation <= owner.wal.incarnation).then(|| Arc::clone(&node))
     }
 
+    /// A node as it last told of itself, whether it lives or not.
+    pub fn last_known(&self, node: NodeId) -> Option<Arc<NodeRecord>> {
+        self.last_known.get(&node).map(|record| Arc::clone(&record))
+    }
+
     /// All live nodes, in order of their numbers.
     pub fn nodes(&self) -> Vec<Arc<NodeRecord>> {
         let mut nodes: Vec<_> = self.nodes.iter().map(|node| Arc::clone(&node)).collect();

@@ -1,5 +1,5 @@
-//! What a first start creates and later starts find again: the cell, an account, its administrator with an access key, and
-//! the cluster `demo`.
+//! What is created once and found again later: the cell, an account, its administrator with an access key, and in `dev` the
+//! cluster `demo`.
 
 use std::collections::BTreeMap;
 
@@ -17,10 +17,8 @@ use headgate_storage_client::routing::{SLOT_SET_SIZE, slot_set};
 
 use crate::random::{random_bytes, random_u64};
 
-/// A cell in `dev`: few slots, since one node owns them all.
-const SLOTS: u16 = 64;
 /// The region of a cell that was told none; the one most tools default to.
-const REGION: &str = "us-east-1";
+pub(crate) const REGION: &str = "us-east-1";
 /// The administrator's user name.
 const ADMINISTRATOR: &str = "admin";
 /// The cluster every `dev` cell has.
@@ -28,40 +26,48 @@ pub(crate) const DEMO: &str = "demo";
 
 const EVERYTHING: &str = r#"{"Version":"2012-10-17","Statement":[{"Sid":"Administrator","Effect":"Allow","Action":"*","Resource":"*"}]}"#;
 
+/// What a cell is told when it is made; fixed with it.
+pub(crate) struct CellSpec {
+    /// Its number of slots.
+    pub(crate) slots: u16,
+    /// The AWS region name it answers for.
+    pub(crate) region: String,
+}
+
 /// Who and what is there once this has run.
 pub(crate) struct Cell {
     pub(crate) record: CellRecord,
     pub(crate) administrator: UserRecord,
     pub(crate) access_key_id: String,
     pub(crate) secret: SecretKey,
-    pub(crate) demo: ClusterRecord,
 }
 
-/// Finds or creates everything. Each step is idempotent, so that a start that was killed in the middle is finished by the next.
+/// Finds or creates everything but clusters. Each step is idempotent, so that a start that was killed in the middle is finished
+/// by the next.
 pub(crate) async fn find_or_create(
     store: &SharedStore,
+    spec: &CellSpec,
     master_key: &MasterKey,
     now: TimestampMs,
 ) -> Result<Cell> {
-    let record = cell(store).await.context("the cell's record")?;
+    let record = cell(store, spec).await.context("the cell's record")?;
     let administrator = administrator(store, record.account, now).await.context("the administrator")?;
     let (access_key_id, secret) =
         access_key(store, &administrator, master_key, now).await.context("its access key")?;
-    let demo = demo(store, &record, now).await.context("the cluster `demo`")?;
-    Ok(Cell { record, administrator, access_key_id, secret, demo })
+    Ok(Cell { record, administrator, access_key_id, secret })
 }
 
-async fn cell(store: &SharedStore) -> Result<CellRecord> {
+async fn cell(store: &SharedStore, spec: &CellSpec) -> Result<CellRecord> {
     if let Some(entry) = store.get(keys::CELL).await? {
         return Ok(CellRecord::decode(&entry.value)?);
     }
     let account = AccountId::checked(random_u64() % 900_000_000_000 + 100_000_000_000);
     let record = CellRecord {
         cell: ClusterId::from_random(random_u64()).to_string(),
-        slots: SLOTS,
+        slots: spec.slots,
         hash: "xxh3-64".to_owned(),
         account: account.expect("the sum has twelve digits"),
-        region: REGION.to_owned(),
+        region: spec.region.clone(),
     };
     let create = Transaction::new()
         .when(Compare::Absent(keys::CELL.to_owned()))
@@ -117,7 +123,8 @@ async fn access_key(
     Ok((access_key_id, secret))
 }
 
-async fn demo(store: &SharedStore, cell: &CellRecord, now: TimestampMs) -> Result<ClusterRecord> {
+/// Finds or creates the cluster `demo`.
+pub(crate) async fn demo(store: &SharedStore, cell: &CellRecord, now: TimestampMs) -> Result<ClusterRecord> {
     if let Some(cluster) = clusters::by_name(&**store, cell.account, DEMO).await? {
         return Ok(cluster);
     }
@@ -145,24 +152,34 @@ mod tests {
 
     use super::*;
 
+    fn spec() -> CellSpec {
+        CellSpec { slots: 64, region: REGION.to_owned() }
+    }
+
     #[tokio::test]
     async fn a_second_start_finds_what_the_first_created() {
         let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
         let master_key = MasterKey::new(&[7; 32]);
-        let first = find_or_create(&store, &master_key, TimestampMs::new(1)).await.expect("created");
-        let second = find_or_create(&store, &master_key, TimestampMs::new(2)).await.expect("found");
+        let (early, late) = (TimestampMs::new(1), TimestampMs::new(2));
+        let first = find_or_create(&store, &spec(), &master_key, early).await.expect("created");
+        let second = find_or_create(&store, &spec(), &master_key, late).await.expect("found");
         assert_eq!(first.record, second.record);
         assert_eq!(first.access_key_id, second.access_key_id);
         assert_eq!(first.secret, second.secret);
-        assert_eq!(first.demo, second.demo);
-        assert_eq!(second.demo.slot_set.len(), usize::from(SLOT_SET_SIZE));
+        let created = demo(&store, &first.record, early).await.expect("created");
+        assert_eq!(demo(&store, &first.record, late).await.expect("found"), created);
+        assert_eq!(created.slot_set.len(), usize::from(SLOT_SET_SIZE));
     }
 
     #[tokio::test]
     async fn an_exchanged_master_key_is_named() {
         let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
-        find_or_create(&store, &MasterKey::new(&[7; 32]), TimestampMs::new(1)).await.expect("created");
-        let other = find_or_create(&store, &MasterKey::new(&[8; 32]), TimestampMs::new(2)).await;
+        let start = |key: [u8; 32]| {
+            let store = Arc::clone(&store);
+            async move { find_or_create(&store, &spec(), &MasterKey::new(&key), TimestampMs::new(1)).await }
+        };
+        start([7; 32]).await.expect("created");
+        let other = start([8; 32]).await;
         let error = format!("{:#}", other.err().expect("refused"));
         assert!(error.contains("master.key"), "{error}");
     }

@@ -1,0 +1,159 @@
+//! What faces clients: the gateway with its listeners and the control API, as `dev` and `headgate gateway` put them together.
+
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use headgate_control::{BillSource, Bootstrap, Components, ControlConfig, ControlMetrics, ControlServer};
+use headgate_gateway::{
+    Gateway, GatewayConfig, GatewayParts, HostNames, ListenError, ListenerSpec, SystemRandom, SystemWallClock,
+};
+use headgate_iam::{MasterKey, UnixTime};
+use headgate_metadata::audit::{AuditFile, SharedAudit};
+use headgate_metadata::catalog::Catalog;
+use headgate_metadata::id::Incarnation;
+use headgate_metadata::principals::Principals;
+use headgate_metadata::record::CellRecord;
+use headgate_metadata::store::SharedStore;
+use headgate_storage_client::Storage;
+use prometheus_client::registry::Registry;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+
+use crate::data_dir::DataDir;
+use crate::listen::Listen;
+use crate::random::random_bytes;
+
+/// The audit log is rotated at this size; one older file is kept.
+const AUDIT_BYTES_MAX: u64 = 256 << 20;
+
+/// What it is made of.
+pub(crate) struct FrontParts {
+    pub(crate) cell: CellRecord,
+    pub(crate) store: SharedStore,
+    pub(crate) catalog: Arc<Catalog>,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) bills: Arc<dyn BillSource>,
+    pub(crate) bootstrap: Arc<dyn Bootstrap>,
+    /// Whether clients can be served.
+    pub(crate) ready: Arc<dyn Fn() -> bool + Send + Sync>,
+    pub(crate) master_key: MasterKey,
+    pub(crate) names: HostNames,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) zone: Option<String>,
+    /// The ports that clusters are given; `None` where they are reached by name.
+    pub(crate) cluster_ports: Option<RangeInclusive<u16>>,
+    /// `[gateway]` of the configuration.
+    pub(crate) gateway: toml::Table,
+    /// For listeners of the control API that are not on loopback.
+    pub(crate) api_tls: Option<TlsAcceptor>,
+    /// Metrics so far.
+    pub(crate) registry: Registry,
+}
+
+/// A running one.
+pub(crate) struct Front {
+    gateway: Arc<Gateway>,
+    control: ControlServer,
+    stop_control: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+}
+
+impl Front {
+    /// Makes it; nothing listens yet. The audit log is written into the data directory.
+    pub(crate) async fn new(data: &DataDir, mut parts: FrontParts) -> Result<Self> {
+        let principals = Principals::start(Arc::clone(&parts.store)).await?;
+        let audit: SharedAudit = Arc::new(AuditFile::open(&data.join("audit.log"), AUDIT_BYTES_MAX)?);
+        let gateway_parts = GatewayParts {
+            storage: parts.storage,
+            catalog: Arc::clone(&parts.catalog),
+            principals: Arc::clone(&principals),
+            metadata: Arc::clone(&parts.store),
+            audit: Arc::clone(&audit),
+            master_key: parts.master_key.clone(),
+            clock: Arc::new(SystemWallClock),
+            random: Arc::new(SystemRandom),
+            incarnation: parts.incarnation,
+            region: parts.cell.region.clone(),
+            zone: parts.zone,
+            names: parts.names,
+        };
+        let config: GatewayConfig =
+            parts.gateway.try_into().context("section [gateway] of the configuration")?;
+        let gateway = Arc::new(Gateway::new(config, gateway_parts, &mut parts.registry)?);
+        let metrics = ControlMetrics::register(&mut parts.registry);
+        let components = Components {
+            store: parts.store,
+            catalog: parts.catalog,
+            principals,
+            master_key: parts.master_key,
+            audit,
+            bills: parts.bills,
+            bootstrap: parts.bootstrap,
+            ready: parts.ready,
+            registry: Arc::new(parts.registry),
+            metrics,
+            clock: Arc::new(|| UnixTime::from(std::time::SystemTime::now())),
+            random: Arc::new(random_bytes),
+        };
+        let mut config = ControlConfig::new(parts.cell.region, parts.cell.slots);
+        config.cluster_ports = parts.cluster_ports;
+        let control = ControlServer::new(config, components, parts.api_tls)?;
+        Ok(Self { gateway, control, stop_control: watch::Sender::new(false), tasks: JoinSet::new() })
+    }
+
+    /// Opens a listener for clients; `flag` is what to change when its port is taken.
+    pub(crate) fn listen(&self, spec: ListenerSpec, flag: &str) -> Result<()> {
+        self.gateway.listen(spec).map(drop).map_err(|error| match error {
+            ListenError::Bind { address, source } => anyhow::Error::new(source).context(taken(address, flag)),
+            other => other.into(),
+        })
+    }
+
+    /// Opens a listener on each cluster's own port from now on, made after this one.
+    pub(crate) fn follow_cluster_ports(&mut self, template: ListenerSpec) {
+        let gateway = Arc::clone(&self.gateway);
+        self.tasks.spawn(async move { gateway.follow_cluster_ports(template).await });
+    }
+
+    /// Serves the control API.
+    pub(crate) fn serve_api(&mut self, listeners: Vec<TcpListener>) {
+        for listener in listeners {
+            let (control, stopped) = (self.control.clone(), stopped(self.stop_control.subscribe()));
+            self.tasks.spawn(async move {
+                if let Err(error) = control.serve(listener, stopped).await {
+                    tracing::error!(%error, "control API ended");
+                }
+            });
+        }
+    }
+
+    /// Lets clients finish what they are at, within the drain limit.
+    pub(crate) async fn stop(mut self) {
+        self.stop_control.send_replace(true);
+        self.gateway.drain().await;
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Binds all addresses of a place.
+pub(crate) async fn bind(listen: &Listen) -> Result<Vec<TcpListener>> {
+    let mut listeners = Vec::new();
+    for address in listen.addresses()? {
+        listeners.push(TcpListener::bind(address).await.with_context(|| taken(address, listen.flag))?);
+    }
+    Ok(listeners)
+}
+
+fn taken(address: impl std::fmt::Display, flag: &str) -> String {
+    format!(
+        "cannot listen on {address}; if another program has the port, choose another with {flag} HOST:PORT"
+    )
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // An error means that nobody is left who could say so.
+    drop(stop.wait_for(|stop| *stop).await);
+}
