@@ -53,7 +53,7 @@ fn any(world: &World) -> Arc<Machine> {
 async fn strike_once(world: &Arc<World>) {
     let machine = any(world);
     let node = machine.id;
-    match world.between(0, 15) {
+    match world.between(0, 17) {
         0 | 1 => {
             world.trace.note(format_args!("kill {node}"));
             machine.kill(world, None).await;
@@ -139,7 +139,8 @@ async fn strike_once(world: &Arc<World>) {
             machine.clock.skew(world.between(0, 1000) as i64 - 500);
             move_slots(world, node).await;
         }
-        13 => {
+        13 | 14 => ambush(world).await,
+        15 => {
             world.trace.note(format_args!("{node} tidies up"));
             tokio::spawn(tidy(machine));
         }
@@ -165,6 +166,30 @@ async fn tidy(machine: Arc<Machine>) {
         drop(node.collect_garbage_now().await);
         sleep(Duration::from_millis(2500)).await;
     }
+}
+
+/// A process is killed, or its machine loses power, in the very moment after something was decided in the metadata store: that is
+/// where a protocol breaks that only nearly holds.
+async fn ambush(world: &Arc<World>) {
+    let prefix = [keys::WALS, keys::SLOTS, "flushed/"][world.between(0, 3) as usize];
+    let from = world.store.revision().await.expect("the store itself does not fail");
+    let Ok(mut watch) = world.store.watch(prefix, from).await else { return };
+    let changes = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
+    let Ok(Ok(changes)) = changes else { return };
+    let Some(event) = changes.events.first() else { return };
+    sleep(Duration::from_micros(world.between(0, 4000))).await;
+    // Mostly whoever owns what changed.
+    let owner = event.key.split(['/', '-']).nth(1).and_then(|node| node.parse().ok()).map(NodeId::new);
+    let owner = owner.filter(|owner| world.machines.iter().any(|machine| machine.id == *owner));
+    let victim = match owner {
+        Some(owner) if prefix != keys::SLOTS && world.between(0, 3) > 0 => Arc::clone(world.machine(owner)),
+        _ => any(world),
+    };
+    let power = (world.between(0, 2) == 0).then(|| world.draw());
+    world.trace.note(format_args!("{} dies right after `{}` changed", victim.id, event.key));
+    victim.kill(world, power).await;
+    let world = Arc::clone(world);
+    tokio::spawn(async move { restart_later(&world, &victim).await });
 }
 
 /// Some slots are told to live on a node.

@@ -50,6 +50,7 @@ fn run(seed: u64, options: Options) -> (String, Result<(), String>) {
         let world = World::new(seed, options).await;
         let outcome = tokio::time::timeout(Duration::from_secs(1800), world.run()).await;
         let outcome = outcome.unwrap_or_else(|_| Err("the run did not come to its end".to_owned()));
+        world.end().await;
         (world.trace.text(), outcome)
     })
 }

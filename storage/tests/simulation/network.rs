@@ -75,6 +75,15 @@ impl SimulatedNetwork {
         self.links().blocked.insert((from, to));
     }
 
+    /// The run is over: nothing is kept that keeps others.
+    pub(crate) fn end(&self) {
+        let mut links = self.links();
+        links.pipes.clear();
+        let services = std::mem::take(&mut links.services);
+        drop(links);
+        drop(services);
+    }
+
     pub(crate) fn slow(&self, node: NodeId, by: Duration) {
         self.links().slow.insert(node, by);
     }

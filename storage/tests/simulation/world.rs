@@ -115,6 +115,14 @@ impl World {
         checker::check(self).await
     }
 
+    /// Takes everything down, so that nothing of one run is left in the next.
+    pub(crate) async fn end(self: &Arc<Self>) {
+        for machine in &self.machines {
+            machine.kill(self, None).await;
+        }
+        self.network.end();
+    }
+
     pub(crate) fn draw(&self) -> u64 {
         self.random.lock().expect("no panic under the lock").random()
     }
