@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -49,6 +50,8 @@ pub struct MirrorParts {
 pub struct Mirrors {
     parts: MirrorParts,
     copies: Mutex<BTreeMap<WalId, Arc<Mirror>>>,
+    /// The incarnation of the own WAL that may be written at present: it is nobody's copy.
+    own: AtomicU64,
 }
 
 /// One copy.
@@ -78,7 +81,8 @@ enum Job {
 impl Mirrors {
     /// No copies yet.
     pub fn new(parts: MirrorParts) -> Arc<Self> {
-        Arc::new(Self { parts, copies: Mutex::default() })
+        let own = AtomicU64::new(parts.me.1.get());
+        Arc::new(Self { parts, copies: Mutex::default(), own })
     }
 
     /// This process.
@@ -92,6 +96,11 @@ impl Mirrors {
 
     pub(crate) fn wal_dir(&self) -> &Path {
         &self.parts.wal_dir
+    }
+
+    /// The node begins this WAL; those of its earlier starts, in this process too, have ended.
+    pub(crate) fn begins(&self, own: WalId) {
+        self.own.store(own.incarnation.get(), Ordering::Release);
     }
 
     /// WALs of which this process is a complete, unfenced holder and whose owner was not heard for `silence`.
@@ -176,8 +185,7 @@ impl Mirrors {
 
     /// A copy, or the own log, that an earlier process left: what is read must be what the disk holds.
     async fn fence_restarted(&self, wal: WalId) -> PeerReply {
-        if wal.node == self.parts.me.0 && wal.incarnation >= self.parts.me.1 {
-            // The own log of this very process is not an earlier one's.
+        if wal.node == self.parts.me.0 && wal.incarnation.get() >= self.own.load(Ordering::Acquire) {
             return PeerReply::NotHere;
         }
         let (disk, dir) = (self.disk(), self.parts.wal_dir.clone());

@@ -44,6 +44,9 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let identity = claim::cell(store).await?;
     let incarnation = counters::next_incarnation(store).await?;
     let wal = WalId { node: config.node, incarnation };
+    if let Some(fleet) = &parts.fleet {
+        fleet.mirrors.begins(wal);
+    }
     claim::register(store, wal).await?;
     let topics = Arc::new(Topics::new());
     let topics_seen = topics.load(store).await?;

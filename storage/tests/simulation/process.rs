@@ -26,6 +26,8 @@ pub(crate) struct Machine {
     pub(crate) platter: Mutex<ForgetfulDisk>,
     pub(crate) clock: Arc<SimulatedClock>,
     pub(crate) process: Mutex<Option<Arc<Process>>>,
+    /// A process is being started: the lock on the data directory admits one.
+    pub(crate) starting: AtomicBool,
     /// The metadata store cannot be reached from here.
     pub(crate) cut_off: Arc<AtomicBool>,
     /// Operations of the metadata store that will lose their reply.
@@ -60,6 +62,14 @@ impl Machine {
 
     /// Starts the process: registers it, and keeps a node running in it.
     pub(crate) async fn start(self: &Arc<Self>, world: &Arc<World>) {
+        if self.is_up() || self.starting.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        self.start_alone(world).await;
+        self.starting.store(false, Ordering::SeqCst);
+    }
+
+    async fn start_alone(self: &Arc<Self>, world: &Arc<World>) {
         let store = world.store_of(self);
         let Ok(incarnation) = headgate_metadata::counters::next_incarnation(&store).await else { return };
         let me = (self.id, same_if_planted(self.id, incarnation));

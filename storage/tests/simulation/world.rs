@@ -78,6 +78,7 @@ impl World {
                 platter: Mutex::new(ForgetfulDisk::new()),
                 clock: Arc::new(SimulatedClock::new(began, random.random_range(-200..200))),
                 process: Mutex::new(None),
+                starting: AtomicBool::new(false),
                 cut_off: Arc::new(AtomicBool::new(false)),
                 replies_lost: Arc::new(AtomicI64::new(0)),
             })
