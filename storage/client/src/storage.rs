@@ -95,7 +95,7 @@ pub trait Storage: Send + std::marker::Sync + 'static {
         commit: CommitOffsets,
     ) -> Result<(), GroupError>;
 
-    /// Reads committed offsets; partitions without one are absent from the answer.
+    /// Reads committed offsets; partitions without one are absent from the answer. *Always* safe to retry.
     async fn fetch_offsets(
         &self,
         caller: &Caller,
@@ -103,23 +103,23 @@ pub trait Storage: Send + std::marker::Sync + 'static {
         fetch: FetchOffsets,
     ) -> Result<Vec<CommittedOffset>, GroupError>;
 
-    /// Describes a group.
+    /// Describes a group. *Always* safe to retry.
     async fn describe_group(
         &self,
         caller: &Caller,
         group: &GroupAddress,
     ) -> Result<GroupDescription, GroupError>;
 
-    /// Lists the cluster's groups that live in these slots.
+    /// Lists the cluster's groups that live in these slots: all of them, or an error. *Always* safe to retry.
     async fn list_groups(&self, caller: &Caller, slots: &[SlotId]) -> Result<Vec<GroupListing>, GroupError>;
 
-    /// Deletes an empty group with its offsets.
+    /// Deletes an empty group with its offsets. Safe to retry only after a refusal: a second time it is not found.
     async fn delete_group(&self, caller: &Caller, group: &GroupAddress) -> Result<(), GroupError>;
 
-    /// Tells owners what a gateway has sent to clients; see [`SentBytes`].
+    /// Tells owners what a gateway has sent to clients; see [`SentBytes`]. *Always* safe to retry: the figures are cumulative.
     async fn report_sent(&self, gateway: Incarnation, sent: &[SentBytes]) -> Result<(), Unavailable>;
 
-    /// How much each partition of a cluster holds, for the slots given.
+    /// How much each partition of a cluster holds, for the slots given: all of them, or an error. *Always* safe to retry.
     async fn partition_sizes(
         &self,
         cluster: ClusterId,

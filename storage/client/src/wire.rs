@@ -38,7 +38,7 @@ mod tls;
 mod writer;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;

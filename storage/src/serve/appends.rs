@@ -20,6 +20,7 @@ use headgate_storage_client::{
 };
 use tokio::select;
 use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::SharedClock;
 use crate::spawn;
@@ -32,6 +33,7 @@ const FENCE_AGE_MAX: Duration = Duration::from_mins(1);
 /// A client connection and a slot.
 type Lane = (u64, SlotId);
 type Outcome = Result<Appended, AppendError>;
+type Placed = Result<Completion<Outcome>, AppendError>;
 type Reserving = BoxFuture<'static, Result<Reservation, Unavailable>>;
 
 /// What is not simply submitted.
@@ -62,8 +64,10 @@ struct Fence {
 struct Waiting {
     call: AppendCall,
     batch: RecordBatch,
+    /// When its caller's patience ends.
+    deadline: Instant,
     /// Told when it has one, or none.
-    placed: oneshot::Sender<Result<Completion<Outcome>, AppendError>>,
+    placed: oneshot::Sender<Placed>,
 }
 
 impl Appends {
@@ -105,8 +109,8 @@ impl Appends {
                 return Place::Refused(fence.error);
             }
             if let Some(waiting) = &mut trouble.waiting {
-                let (placed, told) = oneshot::channel();
-                waiting.push_back(Waiting { call, batch, placed });
+                let (next, told) = Waiting::new(call, batch);
+                waiting.push_back(next);
                 return Place::Waits(told);
             }
         }
@@ -123,10 +127,10 @@ impl Appends {
                 Place::Refused(error)
             }
             None => {
-                let (placed, told) = oneshot::channel();
+                let (first, told) = Waiting::new(call, batch);
                 self.lanes.entry(lane).or_default().waiting = Some(VecDeque::new());
                 // Ends when nothing of the lane waits; each waits no longer than its caller's patience.
-                drop(spawn::task(Arc::clone(self).drain(lane, reserving, Waiting { call, batch, placed })));
+                drop(spawn::task(Arc::clone(self).drain(lane, reserving, first)));
                 Place::Waits(told)
             }
         }
@@ -177,14 +181,14 @@ impl Appends {
     }
 
     async fn place_waiting(&self, lane: Lane, reserving: Reserving, next: Waiting) {
-        let Waiting { call, batch, mut placed } = next;
+        let Waiting { call, batch, deadline, mut placed } = next;
         if let Some(error) = self.fenced(lane, call.round) {
             let _ = placed.send(Err(error));
             return;
         }
         let reserved = select! {
             biased;
-            reserved = tokio::time::timeout(call.caller.patience, reserving) => reserved,
+            reserved = timeout_at(deadline, reserving) => reserved,
             // Nobody waits any more: as if it had never come.
             () = placed.closed() => return,
         };
@@ -228,6 +232,15 @@ impl Appends {
     }
 }
 
+impl Waiting {
+    fn new(call: AppendCall, batch: RecordBatch) -> (Self, oneshot::Receiver<Placed>) {
+        let (placed, told) = oneshot::channel();
+        // A patience beyond all bounds is a month.
+        let deadline = Instant::now() + call.caller.patience.min(Duration::from_hours(720));
+        (Self { call, batch, deadline, placed }, told)
+    }
+}
+
 impl Trouble {
     fn is_over(&self) -> bool {
         self.fence.is_none() && self.waiting.is_none()
@@ -238,7 +251,7 @@ impl Trouble {
 enum Place {
     Taken(Completion<Outcome>),
     Refused(AppendError),
-    Waits(oneshot::Receiver<Result<Completion<Outcome>, AppendError>>),
+    Waits(oneshot::Receiver<Placed>),
 }
 
 fn refusal(unavailable: Unavailable) -> AppendError {

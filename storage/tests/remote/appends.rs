@@ -1,11 +1,12 @@
 //! Appends through moves, refusals, deaths and silence.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use headgate_metadata::id::SlotId;
+use headgate_metadata::id::{Revision, SlotEpoch, SlotId};
 use headgate_storage_client::remote::RemoteConfig;
-use headgate_storage_client::{AppendError, Storage, Unavailable};
+use headgate_storage_client::{AppendError, Caller, Storage, Unavailable};
 use tokio::time::{sleep, timeout};
 
 use crate::cell::{Cell, batch, caller, outcome, partition, patient, submit};
@@ -30,7 +31,7 @@ async fn appends_go_to_the_owner_of_their_slot_with_their_caller() {
     }
     let seen = nodes[0].owner.last_caller().expect("it was asked");
     assert!(seen.patience <= patient(7).patience);
-    assert_eq!(headgate_storage_client::Caller { patience: patient(7).patience, ..seen }, patient(7));
+    assert_eq!(Caller { patience: patient(7).patience, ..seen }, patient(7));
 }
 
 /// Without a producer id nobody downstream could put them back into order.
@@ -81,6 +82,81 @@ async fn nothing_overtakes_an_append_that_was_refused_once() {
     }
     let order = owner.numbers(0);
     assert_eq!(order, (0..201).collect::<Vec<_>>());
+}
+
+/// Moved to and fro: whether the next append meets those that are held, or they have just gone, is a matter of microseconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_while_others_are_held_waits_behind_them_though_the_way_is_clear() {
+    let (cell, nodes) = Cell::new(2, 2).await;
+    let (gateway, cell) = (cell.gateway().await, Arc::new(cell));
+    // The connections to both owners are open.
+    for slot in [0, 1] {
+        outcome(submit(&gateway, &patient(7), slot, batch(0, None))).await.expect("the way is clear");
+    }
+    let mut order = vec![0];
+    for epoch in 2..14 {
+        let (old, new) = (&nodes[epoch as usize % 2].owner, &nodes[(epoch as usize + 1) % 2].owner);
+        old.disown(0);
+        let first = epoch * 10;
+        let submit = |number| submit(&gateway, &patient(7), 0, batch(number, None));
+        let held: Vec<_> = (first..first + 3).map(submit).collect();
+        sleep(Duration::from_millis(30)).await;
+        new.own(0);
+        let (cell, heir) = (Arc::clone(&cell), nodes[(epoch as usize + 1) % 2].number);
+        let giving = tokio::spawn(async move { cell.give(0, heir, epoch).await });
+        // As soon as routing knows the new owner, before those that are held have heard of it.
+        while gateway.leader_epoch(SlotId::new(0)).await != Ok(SlotEpoch::new(epoch)) {
+            std::hint::spin_loop();
+        }
+        let next = submit(first + 3);
+        giving.await.expect("given");
+        for completion in join_all(held.into_iter().chain([next]).map(outcome)).await {
+            assert!(completion.is_ok(), "{completion:?}");
+        }
+        order.extend(first..first + 4);
+        let there = new.numbers(0);
+        assert_eq!(there[there.len() - 4..], order[order.len() - 4..]);
+    }
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_before_everything_sent_earlier_is_answered() {
+    let (cell, mut nodes) = Cell::new(2, 2).await;
+    let gateway = cell.gateway().await;
+    nodes[0].owner.hold_answers();
+    let unanswered = submit(&gateway, &patient(7), 0, batch(0, Some(9)));
+    nodes[0].owner.until_holding(0, 1).await;
+    nodes[0].owner.disown(0);
+    nodes[1].owner.own(0);
+    let refused = submit(&gateway, &patient(7), 0, batch(1, Some(9)));
+    sleep(A_WHILE).await;
+    cell.give(0, 2, 2).await;
+    sleep(A_WHILE).await;
+    assert!(nodes[1].owner.numbers(0).is_empty(), "what was sent first may have to go first");
+    drop(nodes.remove(0).server);
+    for completion in [outcome(unanswered).await, outcome(refused).await] {
+        assert!(completion.is_ok(), "{completion:?}");
+    }
+    assert_eq!(nodes[0].owner.numbers(0), [0, 1]);
+}
+
+#[tokio::test]
+async fn an_append_that_could_go_at_once_waits_behind_one_that_cannot() {
+    let (cell, nodes) = Cell::new(1, 2).await;
+    let gateway = cell.gateway().await;
+    let ahead = Caller { revision_seen: Revision::new(5), ..patient(7) };
+    let first = submit(&gateway, &ahead, 0, batch(0, None));
+    let second = submit(&gateway, &patient(7), 0, batch(1, None));
+    // Other lanes go on.
+    outcome(submit(&gateway, &patient(7), 1, batch(0, None))).await.expect("another slot");
+    outcome(submit(&gateway, &patient(8), 0, batch(9, None))).await.expect("another connection");
+    sleep(A_WHILE).await;
+    assert_eq!(nodes[0].owner.numbers(0), [9]);
+    nodes[0].owner.see(5);
+    for completion in [outcome(first).await, outcome(second).await] {
+        assert!(completion.is_ok(), "{completion:?}");
+    }
+    assert_eq!(nodes[0].owner.numbers(0), [9, 0, 1]);
 }
 
 #[tokio::test]
@@ -223,7 +299,7 @@ async fn one_clusters_unanswered_appends_are_bounded_at_the_gateway() {
     assert!(timeout(A_WHILE, gateway.reserve(&patient(7), SlotId::new(0), 200)).await.is_err());
     // The other owner's room is its own; and all of it is for a request that is larger.
     drop(gateway.reserve(&patient(7), SlotId::new(1), 5000).await.expect("there is room"));
-    let other = headgate_storage_client::Caller { cluster: "zzzzzzzz".parse().expect("an id"), ..patient(7) };
+    let other = Caller { cluster: "zzzzzzzz".parse().expect("an id"), ..patient(7) };
     gateway.reserve(&other, SlotId::new(0), 900).await.expect("another tenant's room is its own");
     nodes[0].owner.hold_answers();
     let append =
@@ -257,13 +333,13 @@ async fn a_peer_at_a_nodes_address_that_is_not_that_node_gets_nothing() {
     let service = headgate_storage::StorageService::new(
         stranger,
         headgate_storage::clock::SystemClock::shared(),
-        std::sync::Arc::default(),
+        Arc::default(),
     );
     // Node 3 is told to be where node 2 answers.
     cell.tell(3, listener.local_address().expect("bound").to_string()).await;
     let _server = headgate_storage_client::wire::Server::start(
         listener,
-        std::sync::Arc::new(service),
+        Arc::new(service),
         headgate_storage_client::wire::WireLimits::default(),
     );
     cell.give(0, 3, 2).await;

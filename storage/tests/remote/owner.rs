@@ -36,6 +36,8 @@ struct State {
     asked: BTreeMap<&'static str, usize>,
     waiting: usize,
     group_calls_hang: bool,
+    /// The metadata revision this owner has caught up with.
+    seen: u64,
     next_producer_id: u64,
     sent: Vec<(Incarnation, SentBytes)>,
     last_caller: Option<Caller>,
@@ -104,6 +106,11 @@ impl Owner {
         self.change(|state| state.group_calls_hang = true);
     }
 
+    /// The owner knows everything up to this metadata revision.
+    pub(crate) fn see(&self, revision: u64) {
+        self.change(|state| state.seen = revision);
+    }
+
     /// The numbers of the batches in a slot's partition.
     pub(crate) fn numbers(&self, slot: u16) -> Vec<u32> {
         let state = self.state();
@@ -170,8 +177,9 @@ impl Owner {
 
 #[async_trait]
 impl Storage for Owner {
-    async fn reserve(&self, _caller: &Caller, slot: SlotId, bytes: u64) -> Result<Reservation, Unavailable> {
+    async fn reserve(&self, caller: &Caller, slot: SlotId, bytes: u64) -> Result<Reservation, Unavailable> {
         self.check(slot)?;
+        self.until(|state| state.seen >= caller.revision_seen.get()).await;
         let permit = Arc::clone(&self.room).acquire_many_owned(bytes as u32).await;
         permit.expect("never closed").forget();
         Ok(Reservation::new(None))

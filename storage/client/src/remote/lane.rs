@@ -160,3 +160,61 @@ impl Lane {
         self.in_flight == 0 && self.held.is_empty() && !self.driven
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::message::tests::samples::{batch, caller, partition};
+    use super::*;
+    use crate::wire::tests::memory::raw_network;
+    use crate::{Completion, Reservation};
+
+    fn pending(patience: Duration) -> (Pending, Completion<Outcome>) {
+        let (answer, completion) = Completion::channel();
+        let append =
+            Append { partition: partition(), batch: batch(b"x"), reservation: Reservation::new(None) };
+        (Pending::new(&Caller { patience, ..caller() }, append, answer), completion)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_way_is_clear_only_behind_what_went_by_the_same_connection() {
+        let (dialer, _peers) = raw_network();
+        let first = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
+        let second = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
+        let mut lane = Lane::new(1);
+        assert!(lane.is_open_for(&first));
+        (lane.in_flight, lane.connection) = (1, Some(first.clone()));
+        assert!(lane.is_open_for(&first) && !lane.is_open_for(&second));
+        let (held, _completion) = pending(Duration::from_secs(1));
+        lane.hold(2, held);
+        assert!(!lane.is_open_for(&first), "something is held");
+        lane.driven = true;
+        assert_eq!(lane.take_held().map(|(number, _)| number).collect::<Vec<_>>(), [2]);
+        assert!(!lane.is_open_for(&first), "something is about to be sent");
+        lane.driven = false;
+        assert!(lane.is_open_for(&first));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_taken_back_stands_in_its_place_and_late_is_told_what_is_known() {
+        let mut lane = Lane::new(1);
+        let (first, mut first_completion) = pending(Duration::from_secs(1));
+        let (second, second_completion) = pending(Duration::from_secs(2));
+        lane.take_back(2, second, AppendError::Refused, None);
+        lane.take_back(1, first, AppendError::Unconfirmed, None);
+        let held: Vec<_> = lane.take_held().collect();
+        assert_eq!(held.iter().map(|(number, _)| *number).collect::<Vec<_>>(), [1, 2]);
+        for (number, pending) in held {
+            lane.take_back(number, pending, AppendError::NotOwner, None);
+        }
+        assert!(lane.expire(Instant::now()).is_some());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(lane.expire(Instant::now()).is_some(), "the second still has time");
+        // The first attempt may have been appended, whatever a later one said.
+        assert_eq!((&mut first_completion).await, Some(Err(AppendError::Unconfirmed)));
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(lane.expire(Instant::now()).is_none() && lane.is_idle());
+        assert_eq!(second_completion.await, Some(Err(AppendError::NotOwner)));
+    }
+}

@@ -12,7 +12,7 @@ mod read;
 mod usage;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 use bytes::Bytes;
 use minicbor::{Decode, Encode};
 

@@ -216,13 +216,11 @@ impl Storage for RemoteStorage {
         whole(asked.ok_or(GroupError::NotOwner)?)
     }
 
-    /// Asked a second time, a group that was deleted is not found; so it is asked once.
     async fn delete_group(&self, caller: &Caller, group: &GroupAddress) -> Result<(), GroupError> {
         let question = |caller| DeleteGroupCall { caller, group: group.clone() };
         self.ask_coordinator(caller, group, Retry::OnlyIfRefused, question).await
     }
 
-    /// *Always* safe to retry: the figures are cumulative.
     async fn report_sent(&self, gateway: Incarnation, sent: &[SentBytes]) -> Result<(), Unavailable> {
         let mut slots: Vec<SlotId> = sent.iter().map(|sent| sent.partition.slot).collect();
         slots.sort_unstable();

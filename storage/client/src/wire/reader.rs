@@ -102,3 +102,97 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
 pub(super) fn invalid(defect: impl std::error::Error + Send + Sync + 'static) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, defect)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use tokio::io::ReadBuf;
+
+    use super::super::Message;
+    use super::super::frame::{Outgoing, Role};
+    use super::*;
+
+    /// Gives its bytes in pieces of the given sizes, then all that is left.
+    struct Pieces {
+        bytes: Bytes,
+        sizes: VecDeque<usize>,
+    }
+
+    impl AsyncRead for Pieces {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+            out: &mut ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            let left = self.bytes.len();
+            let size = self.sizes.pop_front().unwrap_or(left).min(left).min(out.remaining());
+            out.put_slice(&self.bytes.split_to(size));
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    fn block_on<T>(future: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().expect("a runtime").block_on(future)
+    }
+
+    fn frames(payloads: &[usize]) -> (Vec<Message>, Bytes) {
+        let mut bytes = BytesMut::new();
+        let messages = payloads.iter().zip(1_u8..).map(|(length, seed)| {
+            let payload = vec![Bytes::from(vec![seed; *length])];
+            let message = Message { kind: u16::from(seed), head: Bytes::from_static(b"head"), payload };
+            let frame = Outgoing { role: Role::Request, request: u64::from(seed), message: message.clone() };
+            frame.encode_front(frame.size_bytes().expect("small"), &mut bytes);
+            bytes.extend_from_slice(&message.payload[0]);
+            message
+        });
+        let messages: Vec<_> = messages.collect();
+        (messages, bytes.freeze())
+    }
+
+    proptest! {
+        #[test]
+        fn frames_are_found_however_their_bytes_arrive(
+            payloads in vec(prop_oneof![0..100_usize, 8_000..9_000_usize, 0..70_000_usize], 0..8),
+            sizes in vec(1..40_000_usize, 0..60),
+            skipped in vec(any::<bool>(), 8),
+        ) {
+            let (messages, bytes) = frames(&payloads);
+            block_on(async {
+                let stream = Pieces { bytes, sizes: sizes.into() };
+                let mut reader = FrameReader::new(stream, Arc::default());
+                for (message, skip) in messages.into_iter().zip(skipped) {
+                    let header = reader.header().await.expect("whole").expect("one more");
+                    if skip {
+                        reader.skip(&header).await.expect("whole");
+                    } else {
+                        let body = reader.body(&header).await.expect("whole");
+                        prop_assert_eq!(header.take_apart(body).expect("a frame"), message);
+                    }
+                }
+                prop_assert!(reader.header().await.expect("the end is between two frames").is_none());
+                Ok(())
+            })?;
+        }
+
+        #[test]
+        fn a_stream_that_ends_inside_a_frame_is_no_end(payload in 0..20_000_usize, missing in 1..20_000_usize) {
+            let (_, bytes) = frames(&[payload]);
+            let cut = bytes.len().saturating_sub(missing).max(1);
+            block_on(async {
+                let stream = Pieces { bytes: bytes.slice(..cut), sizes: VecDeque::new() };
+                let mut reader = FrameReader::new(stream, Arc::default());
+                let ended = match reader.header().await {
+                    Ok(header) => reader.body(&header.expect("something came")).await.map(drop),
+                    Err(error) => Err(error),
+                };
+                prop_assert_eq!(ended.expect_err("it is cut").kind(), io::ErrorKind::UnexpectedEof);
+                Ok(())
+            })?;
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 mod calls;
 mod endings;
-mod memory;
+pub(crate) mod memory;
 mod mutual_tls;
 
 use std::sync::{Arc, Mutex};

@@ -2,5 +2,5 @@
 
 mod golden;
 mod random;
-mod samples;
+pub(crate) mod samples;
 mod versions;

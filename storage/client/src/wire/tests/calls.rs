@@ -117,3 +117,24 @@ async fn calls_above_the_limit_are_refused_on_either_side() {
         assert_eq!(connection.call(message(16, "third")).await, Ok(message(16, "third")));
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_were_given_up_leave_nothing_behind_on_either_side() {
+    const CALLS_MAX: usize = 64;
+    let service = Arc::new(Echo::default());
+    let limits = WireLimits { calls_max: CALLS_MAX, ..WireLimits::default() };
+    let (dialer, _server) = serve(&service, limits);
+    let connection = Connection::open_with(&dialer, "anywhere", limits).await.expect("somebody listens");
+    for round in 0..20 {
+        let calls: Vec<_> = (0..CALLS_MAX).map(|_| connection.call(message(16, "wait"))).collect();
+        if round % 2 == 0 {
+            // Given up at the server, or before they were even sent.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(calls);
+    }
+    let calls: Vec<_> = (0..CALLS_MAX).map(|_| connection.call(message(16, "last"))).collect();
+    for answer in join_all(calls).await {
+        assert_eq!(answer, Ok(message(16, "last")));
+    }
+}
