@@ -7,6 +7,7 @@ use headgate_storage_client::{AppendError, Appended, RecordBatch, Reservation};
 use tokio::sync::{oneshot, watch};
 
 use crate::partition::{BatchEntry, Partition, TailBatch, Trim};
+use crate::slots::Term;
 use crate::state_log::{Progress, StateRecord};
 
 /// Where an append is answered.
@@ -21,6 +22,8 @@ pub(crate) enum Operation {
     /// A batch for a partition.
     Append {
         partition: Arc<Partition>,
+        /// The publication of its slot in which it was submitted.
+        term: Term,
         batch: RecordBatch,
         /// The time the owner wrote into it, where the topic uses `LogAppendTime`.
         log_append_time: Option<TimestampMs>,

@@ -4,6 +4,7 @@
 //! not owned, whoever asks.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use dashmap::DashMap;
@@ -19,16 +20,29 @@ use crate::topics::Topics;
 #[derive(Debug)]
 pub(crate) struct Slots {
     /// By slot number; `None` = owned elsewhere.
-    owned: Vec<RwLock<Option<Arc<Slot>>>>,
+    owned: Vec<RwLock<Option<Published>>>,
+    terms: AtomicU64,
     partitions: DashMap<PartitionKey, Arc<Partition>>,
     topics: Arc<Topics>,
 }
+
+/// A slot that is served.
+#[derive(Debug, Clone)]
+struct Published {
+    slot: Arc<Slot>,
+    term: Term,
+}
+
+/// Which publication of a slot: an operation that was submitted in one is not ordered in the next, because others that were
+/// submitted before it may have been refused in between.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Term(u64);
 
 impl Slots {
     /// Owns nothing yet, of `count` slots.
     pub(crate) fn new(count: u16, topics: Arc<Topics>) -> Self {
         let owned = (0..count).map(|_| RwLock::default()).collect();
-        Self { owned, partitions: DashMap::new(), topics }
+        Self { owned, terms: AtomicU64::new(0), partitions: DashMap::new(), topics }
     }
 
     /// How many slots the cell has.
@@ -38,26 +52,40 @@ impl Slots {
 
     /// The slot, if this node owns it.
     pub(crate) fn slot(&self, slot: SlotId) -> Option<Arc<Slot>> {
+        self.published(slot).map(|published| published.slot)
+    }
+
+    /// The present publication of a slot that this node owns.
+    pub(crate) fn term(&self, slot: SlotId) -> Option<Term> {
+        self.published(slot).map(|published| published.term)
+    }
+
+    fn published(&self, slot: SlotId) -> Option<Published> {
         let place = self.owned.get(usize::from(slot.get()))?;
         place.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The owned slots, in order.
     pub(crate) fn owned(&self) -> impl Iterator<Item = Arc<Slot>> {
-        self.owned.iter().filter_map(|place| place.read().unwrap_or_else(PoisonError::into_inner).clone())
+        let published = |place: &RwLock<Option<Published>>| {
+            place.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(|place| Arc::clone(&place.slot))
+        };
+        self.owned.iter().filter_map(published)
     }
 
     /// From now on the slot is served. Everything of it is restored.
     pub(crate) fn publish(&self, slot: Arc<Slot>) {
         if let Some(place) = self.owned.get(usize::from(slot.id.get())) {
-            *place.write().unwrap_or_else(PoisonError::into_inner) = Some(slot);
+            let term = Term(self.terms.fetch_add(1, Ordering::Relaxed));
+            *place.write().unwrap_or_else(PoisonError::into_inner) = Some(Published { slot, term });
         }
     }
 
     /// From now on the slot is not served: nobody finds it. Its state stays until [`Slots::discard`].
     pub(crate) fn withdraw(&self, slot: SlotId) -> Option<Arc<Slot>> {
         let place = self.owned.get(usize::from(slot.get()))?;
-        place.write().unwrap_or_else(PoisonError::into_inner).take()
+        let taken = place.write().unwrap_or_else(PoisonError::into_inner).take();
+        taken.map(|published| published.slot)
     }
 
     /// Drops all state of slots that are not served. One pass over all partitions.

@@ -81,9 +81,10 @@ impl Storage for Node {
     fn submit_append(&self, caller: &Caller, append: Append) -> Completion<Result<Appended, AppendError>> {
         let Append { partition, batch, reservation } = append;
         debug_assert_eq!(caller.cluster, partition.key.cluster, "a caller appends to its own cluster only");
-        if self.check_slot(partition.slot).is_err() {
+        let term = self.check_slot(partition.slot).ok().and_then(|_| self.slots.term(partition.slot));
+        let Some(term) = term else {
             return Completion::ready(Err(AppendError::NotOwner));
-        }
+        };
         let Some(partition) = self.slots.open_partition(partition) else {
             return Completion::ready(Err(AppendError::Removed));
         };
@@ -97,8 +98,10 @@ impl Storage for Node {
         };
         let (answer, completion) = Completion::channel();
         let cluster = partition.address.key.cluster;
-        self.sequencer
-            .submit(cluster, Operation::Append { partition, batch, log_append_time, reservation, answer });
+        self.sequencer.submit(
+            cluster,
+            Operation::Append { partition, term, batch, log_append_time, reservation, answer },
+        );
         completion
     }
 

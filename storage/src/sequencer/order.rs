@@ -122,7 +122,11 @@ impl Worker {
         let mut state = slot.state();
         ordering.mark_if_due(slot, &mut state);
         match operation {
-            Operation::Append { partition, batch, log_append_time, reservation, answer } => {
+            Operation::Append { partition, term, batch, log_append_time, reservation, answer } => {
+                if self.slots.term(slot_id) != Some(term) {
+                    let _ = answer.send(Err(AppendError::NotOwner));
+                    return;
+                }
                 let request = Append { partition, batch, log_append_time, reservation, answer };
                 ordering.append(slot, &mut state, request);
             }

@@ -117,10 +117,17 @@ impl Rig {
             partition: PartitionId::new(0),
         };
         let partition = self.slots.partition(PartitionAddress { key, slot: SlotId::new(0) });
+        let term = self.slots.term(SlotId::new(0)).expect("the slot is published");
         let (answer, completion) = Completion::channel();
         let reservation = Reservation::new(None);
-        let operation =
-            Operation::Append { partition, batch: batch(bytes), log_append_time: None, reservation, answer };
+        let operation = Operation::Append {
+            partition,
+            term,
+            batch: batch(bytes),
+            log_append_time: None,
+            reservation,
+            answer,
+        };
         self.sequencer.submit(key.cluster, operation);
         completion
     }
