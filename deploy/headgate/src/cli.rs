@@ -6,6 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::dev::DevFlags;
 use crate::first_start::REGION;
+use crate::roles::gateway::GatewayFlags;
+use crate::roles::metering::MeteringFlags;
 use crate::roles::settings::CellFlags;
 use crate::roles::storage::StorageFlags;
 
@@ -24,6 +26,10 @@ pub(crate) enum Command {
     Dev(Box<DevFlags>),
     /// Run one storage node of a cell.
     Storage(Box<StorageFlags>),
+    /// Run one gateway of a cell: what Kafka clients connect to, and the control API.
+    Gateway(Box<GatewayFlags>),
+    /// Run a process of a cell that adds up what clusters use.
+    Metering(Box<MeteringFlags>),
     /// Make a cell, and certificates for its processes.
     #[command(subcommand)]
     Cell(CellCommand),

@@ -5,6 +5,7 @@
 
 mod api_client;
 mod authority;
+mod billing;
 mod certificates;
 mod cli;
 mod command;
@@ -45,6 +46,8 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Dev(flags) => dev::run(flags),
         Command::Storage(flags) => roles::storage::run(*flags),
+        Command::Gateway(flags) => roles::gateway::run(*flags),
+        Command::Metering(flags) => roles::metering::run(*flags),
         Command::Cell(command) => command::block_on(command::cell::run(command)),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
         Command::User(command) => command::block_on(command::user::run(command)),

@@ -30,9 +30,9 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use super::LEASE_TTL;
 use super::observe::{self, Observed};
 use super::settings::{CellFlags, CellSettings};
+use super::{LEASE_TTL, LEAVE_MAX};
 use crate::data_dir::DataDir;
 use crate::listen::Listen;
 use crate::process::{self, Running};
@@ -40,8 +40,6 @@ use crate::{front, node_parts, object_store};
 
 /// Copies of each WAL, the owner's included.
 const REPLICATION: usize = 3;
-/// How long gateways and peers get to leave when the process stops.
-const LEAVE_MAX: Duration = Duration::from_secs(5);
 /// The pause before a start is tried again that failed because something did not answer.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a draining node looks whether it has given everything away.
@@ -232,11 +230,11 @@ async fn live(
             Ok(node) => {
                 let (clock, metrics) = (Arc::clone(&parts.clock), Arc::clone(&parts.metrics));
                 let answering = StorageService::new(Arc::clone(&node) as _, clock, metrics);
-                service.serve(Some(Arc::new(answering)));
+                service.serve(Arc::clone(&node), answering);
                 current.send_replace(Some(Arc::clone(&node)));
                 node.sealed().await;
                 tracing::warn!(wal = %node.wal(), "WAL sealed by other nodes, starting the next");
-                service.serve(None);
+                service.pause();
                 current.send_replace(None);
                 node.halt().await;
             }
