@@ -35,6 +35,7 @@ mod topic_creation;
 mod usage;
 mod which_cluster;
 
+pub use brokers::{GatewayAddress, LiveGateways};
 pub use clock::{SystemWallClock, WallClock};
 pub use config::{ConfigInvalid, GatewayConfig};
 pub use gateway::Gateway;

@@ -21,7 +21,7 @@ use tracing::Instrument;
 
 use crate::admission::{Admission, Admitted};
 use crate::authorize::{Identity, Source};
-use crate::brokers::{Brokers, ListedBroker};
+use crate::brokers::{BrokerSource, ListedBroker};
 use crate::connection::{Authenticated, ByteStream, Opened, Transport, Unauthenticated};
 use crate::login::{LoginContext, principal_of};
 use crate::metrics::ConnectionState;
@@ -132,10 +132,12 @@ impl BoundListener {
     ) {
         let advertised_port =
             if self.spec.advertised_port == 0 { self.port } else { self.spec.advertised_port };
+        let self_rack = shared.parts.zone.as_deref().map(Into::into);
         let own_address = ListedBroker {
             id: BrokerId::new(1),
             host: self.spec.advertised_host.as_str().into(),
             port: advertised_port,
+            rack: self_rack,
         };
         let acceptor = Arc::new(Door { spec: self.spec, own_address, shared, admission });
         let mut accepting = JoinSet::new();
@@ -311,7 +313,7 @@ async fn serve_plaintext(
         },
     };
     let reached = Reached { cluster: cluster.id, dialled_as: DialledAs::Address };
-    let brokers = Brokers::of(&parts.names, reached, door.own_address.clone());
+    let brokers = BrokerSource::of(&parts.names, reached, door.own_address.clone(), parts.fleet.as_ref());
     let session = Session::new(Arc::clone(&door.shared), &cluster, brokers, source, identity);
     let dialled = Dialled { bound: door.spec.bound_cluster, ..Dialled::default() };
     let opened = Opened {

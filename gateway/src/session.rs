@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 
 use crate::api::Call;
 use crate::authorize::{Identity, Subject, rights};
-use crate::brokers::Brokers;
+use crate::brokers::{BrokerSource, Brokers};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
@@ -27,8 +27,7 @@ pub(crate) struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) cluster: ClusterId,
     pub(crate) arns: ClusterArns,
-    /// The brokers every answer lists.
-    pub(crate) brokers: Brokers,
+    brokers: BrokerSource,
     pub(crate) source: SocketAddr,
     pub(crate) lane: Lane,
     /// Names this connection to the owners, who keep the order of its appends.
@@ -49,7 +48,7 @@ impl Session {
     pub(crate) fn new(
         shared: Arc<Shared>,
         cluster: &ClusterRecord,
-        brokers: Brokers,
+        brokers: BrokerSource,
         source: SocketAddr,
         identity: Identity,
     ) -> Self {
@@ -70,6 +69,11 @@ impl Session {
             departure: Departure::default(),
             shared,
         }
+    }
+
+    /// The brokers that an answer lists.
+    pub(crate) fn brokers(&self) -> Arc<Brokers> {
+        self.brokers.now()
     }
 
     /// Who is connected.

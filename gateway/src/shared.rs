@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::authorize::Authorizer;
+use crate::brokers::LiveGateways;
 use crate::budget::InflightBudget;
 use crate::clock::WallClock;
 use crate::config::GatewayConfig;
@@ -49,6 +50,8 @@ pub struct GatewayParts {
     pub zone: Option<String>,
     /// The names clients may dial.
     pub names: HostNames,
+    /// The live gateways; `None` where this is the only one.
+    pub fleet: Option<LiveGateways>,
 }
 
 /// Where the process stands in its life.

@@ -59,7 +59,7 @@ pub mod state_log;
 mod steward;
 mod tail;
 mod topics;
-mod usage;
+pub mod usage;
 mod waiting;
 
 pub use fatal::Fatal;

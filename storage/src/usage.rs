@@ -1,5 +1,7 @@
 //! Usage: what gateways report, and what metering reads (`storage/PROTOCOL.md` §13).
 
+mod wire;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -14,6 +16,8 @@ use crate::partition::Partition;
 use crate::sequencer::Sequencer;
 use crate::slot_time::hour_of;
 use crate::slots::Slots;
+
+pub use wire::{USAGE, answered_usage, asked_cluster, usage_answer, usage_question};
 
 /// The usage of one cluster on this node.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,6 +5,11 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::dev::DevFlags;
+use crate::first_start::REGION;
+use crate::roles::gateway::GatewayFlags;
+use crate::roles::metering::MeteringFlags;
+use crate::roles::settings::CellFlags;
+use crate::roles::storage::StorageFlags;
 
 /// A serverless, multi-tenant gateway for Apache Kafka clients.
 #[derive(Debug, Parser)]
@@ -19,6 +24,15 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// Run all roles in this process on embedded parts; needs no configuration.
     Dev(Box<DevFlags>),
+    /// Run one storage node of a cell.
+    Storage(Box<StorageFlags>),
+    /// Run one gateway of a cell: what Kafka clients connect to, and the control API.
+    Gateway(Box<GatewayFlags>),
+    /// Run a process of a cell that adds up what clusters use.
+    Metering(Box<MeteringFlags>),
+    /// Make a cell, and certificates for its processes.
+    #[command(subcommand)]
+    Cell(CellCommand),
     /// Open, list, describe and close clusters.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -33,6 +47,34 @@ pub(crate) enum Command {
     Session(SessionCommand),
     /// Price the usage of a period.
     Bill(BillCommand),
+}
+
+/// `headgate cell …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum CellCommand {
+    /// Make the cell in etcd and its object store, the master key, the authorities and an administrator; may be repeated.
+    Init {
+        /// The AWS region name it answers for.
+        #[arg(long, default_value = REGION)]
+        region: String,
+        /// The number of slots, fixed for ever: what moves between storage nodes.
+        #[arg(long, default_value_t = 1024)]
+        slots: u16,
+        /// Certificates to make: see `headgate cell issue`.
+        #[arg(long, value_name = "ROLE")]
+        issue: Vec<String>,
+        #[command(flatten)]
+        cell: CellFlags,
+    },
+    /// Make certificates for processes: storage/NUMBER, gateway/NAME=HOST,HOST…, metering/NAME. A gateway's hosts are the
+    /// names and addresses by which clients reach it.
+    Issue {
+        /// Which ones.
+        #[arg(value_name = "ROLE", required = true)]
+        roles: Vec<String>,
+        #[command(flatten)]
+        cell: CellFlags,
+    },
 }
 
 /// Where the running process is.

@@ -45,6 +45,17 @@ impl DataDir {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err()
     }
 
+    /// The process that holds the directory.
+    pub(crate) fn holder(path: &Path) -> Result<Option<i32>> {
+        if !Self::is_held(path) {
+            return Ok(None);
+        }
+        let lock = path.join("lock");
+        let text = fs::read_to_string(&lock).with_context(|| format!("cannot read {}", lock.display()))?;
+        let pid = text.trim().parse().with_context(|| format!("{} names no process", lock.display()))?;
+        Ok(Some(pid))
+    }
+
     /// The directory, absolute.
     pub(crate) fn path(&self) -> &Path {
         &self.path

@@ -1,12 +1,15 @@
 //! What faces clients: the gateway with its listeners and the control API, as `dev` and `headgate gateway` put them together.
 
+use std::net::SocketAddr;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use headgate_control::{BillSource, Bootstrap, Components, ControlConfig, ControlMetrics, ControlServer};
 use headgate_gateway::{
-    Gateway, GatewayConfig, GatewayParts, HostNames, ListenError, ListenerSpec, SystemRandom, SystemWallClock,
+    Gateway, GatewayConfig, GatewayParts, HostNames, ListenError, ListenerSpec, LiveGateways, SystemRandom,
+    SystemWallClock,
 };
 use headgate_iam::{MasterKey, UnixTime};
 use headgate_metadata::audit::{AuditFile, SharedAudit};
@@ -17,9 +20,10 @@ use headgate_metadata::record::CellRecord;
 use headgate_metadata::store::SharedStore;
 use headgate_storage_client::Storage;
 use prometheus_client::registry::Registry;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
 use crate::data_dir::DataDir;
@@ -28,6 +32,11 @@ use crate::random::random_bytes;
 
 /// The audit log is rotated at this size; one older file is kept.
 const AUDIT_BYTES_MAX: u64 = 256 << 20;
+
+/// How long whoever creates a cluster waits for its port at most; afterwards its clients retry, as they do anyway.
+const REACHABLE_MAX: Duration = Duration::from_secs(2);
+/// Between two looks. The port opens within a millisecond or two of the cluster's record being seen.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
 
 /// What it is made of.
 pub(crate) struct FrontParts {
@@ -43,6 +52,8 @@ pub(crate) struct FrontParts {
     pub(crate) names: HostNames,
     pub(crate) incarnation: Incarnation,
     pub(crate) zone: Option<String>,
+    /// The live gateways; `None` where this is the only one.
+    pub(crate) fleet: Option<LiveGateways>,
     /// The ports that clusters are given; `None` where they are reached by name.
     pub(crate) cluster_ports: Option<RangeInclusive<u16>>,
     /// `[gateway]` of the configuration.
@@ -79,6 +90,7 @@ impl Front {
             region: parts.cell.region.clone(),
             zone: parts.zone,
             names: parts.names,
+            fleet: parts.fleet,
         };
         let config: GatewayConfig =
             parts.gateway.try_into().context("section [gateway] of the configuration")?;
@@ -145,6 +157,14 @@ pub(crate) async fn bind(listen: &Listen) -> Result<Vec<TcpListener>> {
         listeners.push(TcpListener::bind(address).await.with_context(|| taken(address, listen.flag))?);
     }
     Ok(listeners)
+}
+
+/// Waits until a cluster's own port accepts, so that whoever was told it can use it at once.
+pub(crate) async fn port_opened(address: SocketAddr) {
+    let give_up = Instant::now() + REACHABLE_MAX;
+    while Instant::now() < give_up && TcpStream::connect(address).await.is_err() {
+        sleep(LOOK_AGAIN).await;
+    }
 }
 
 fn taken(address: impl std::fmt::Display, flag: &str) -> String {

@@ -4,6 +4,8 @@
 //! are the crates' own. Start at [`dev::run`] for the server and at [`command`] for what operators type.
 
 mod api_client;
+mod authority;
+mod billing;
 mod certificates;
 mod cli;
 mod command;
@@ -18,6 +20,7 @@ mod node_parts;
 mod object_store;
 mod process;
 mod random;
+mod roles;
 mod telemetry;
 
 use std::process::ExitCode;
@@ -42,6 +45,10 @@ fn run(command: Command) -> anyhow::Result<()> {
     rustls::crypto::aws_lc_rs::default_provider().install_default().ok();
     match command {
         Command::Dev(flags) => dev::run(flags),
+        Command::Storage(flags) => roles::storage::run(*flags),
+        Command::Gateway(flags) => roles::gateway::run(*flags),
+        Command::Metering(flags) => roles::metering::run(*flags),
+        Command::Cell(command) => command::block_on(command::cell::run(command)),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
         Command::User(command) => command::block_on(command::user::run(command)),
         Command::Key(command) => command::block_on(command::key::run(command)),

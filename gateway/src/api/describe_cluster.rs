@@ -29,16 +29,17 @@ pub(super) async fn handle(
         }
         _ => authorized_operations::NOT_ASKED,
     };
+    let brokers = session.brokers();
     let broker = |broker: &ListedBroker| {
         DescribeClusterBroker::default()
             .with_broker_id(BrokerId(broker.id.get() as i32))
             .with_host(text(broker.host.to_string()))
             .with_port(i32::from(broker.port))
-            .with_rack(session.shared.parts.zone.as_deref().map(text))
+            .with_rack(broker.rack.as_deref().map(text))
     };
     DescribeClusterResponse::default()
         .with_cluster_id(text(session.cluster.to_string()))
-        .with_controller_id(BrokerId(session.brokers.controller().get() as i32))
-        .with_brokers(session.brokers.listed().iter().map(broker).collect())
+        .with_controller_id(BrokerId(brokers.controller().get() as i32))
+        .with_brokers(brokers.listed().iter().map(broker).collect())
         .with_cluster_authorized_operations(operations)
 }

@@ -38,7 +38,7 @@ pub(super) async fn handle(
     response
 }
 
-async fn find<'s>(session: &'s Session, key_type: i8, key: &str) -> Result<&'s ListedBroker, Refusal> {
+async fn find(session: &Session, key_type: i8, key: &str) -> Result<ListedBroker, Refusal> {
     if key_type != GROUP {
         return Err(Refusal::InvalidRequest);
     }
@@ -46,10 +46,10 @@ async fn find<'s>(session: &'s Session, key_type: i8, key: &str) -> Result<&'s L
     if !session.may_on_group(&view, rights::FIND_COORDINATOR, key) {
         return Err(Refusal::GroupDenied);
     }
-    Ok(session.brokers.of_group(session.cluster, key))
+    Ok(session.brokers().of_group(session.cluster, key).clone())
 }
 
-fn entry(key: &StrBytes, found: Result<&ListedBroker, Refusal>) -> Coordinator {
+fn entry(key: &StrBytes, found: Result<ListedBroker, Refusal>) -> Coordinator {
     let entry = Coordinator::default().with_key(key.clone());
     match found {
         Ok(broker) => entry

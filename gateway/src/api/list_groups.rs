@@ -28,8 +28,9 @@ pub(super) async fn handle(session: &Session, call: &Call, request: ListGroupsRe
             let visible = |group: &GroupListing| {
                 all || session.sees_group(&view, rights::LIST_GROUPS_ONE, &group.group)
             };
+            let brokers = session.brokers();
             let wanted = |group: &GroupListing| {
-                session.brokers.answer_for_group(session.cluster, &group.group)
+                brokers.answer_for_group(session.cluster, &group.group)
                     && named(&request.states_filter, state_name(group.state))
                     && named(&request.types_filter, CLASSIC)
             };

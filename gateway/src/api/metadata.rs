@@ -19,7 +19,7 @@ use self::topic_entry::{described, refused};
 use super::{Call, Malformed, respond, text};
 use crate::authorize::rights;
 use crate::authorized_operations;
-use crate::brokers::ListedBroker;
+use crate::brokers::{Brokers, ListedBroker};
 use crate::connection::Answer;
 use crate::error_code;
 use crate::refusal::Refusal;
@@ -33,11 +33,13 @@ const PARTITIONS_DEFAULT: u32 = 1;
 
 /// What a request wants to know about topics beyond their names.
 #[derive(Debug, Clone, Copy)]
-struct Wish {
+struct Wish<'a> {
     /// Topics that do not exist are created.
     create: bool,
     /// The operations allowed are told.
     operations: bool,
+    /// The brokers of the answer.
+    brokers: &'a Brokers,
 }
 
 pub(super) async fn handle(
@@ -45,17 +47,17 @@ pub(super) async fn handle(
     call: &Call,
     request: MetadataRequest,
 ) -> Result<Answer, Malformed> {
+    let brokers = session.brokers();
     let mut response = MetadataResponse::default()
-        .with_brokers(
-            session.brokers.listed().iter().map(|broker| broker_entry(session, call, broker)).collect(),
-        )
-        .with_controller_id(BrokerId(session.brokers.controller().get() as i32));
+        .with_brokers(brokers.listed().iter().map(|broker| broker_entry(call, broker)).collect())
+        .with_controller_id(BrokerId(brokers.controller().get() as i32));
     if call.version >= 2 {
         response.cluster_id = Some(text(session.cluster.to_string()));
     }
     let wish = Wish {
         create: request.allow_auto_topic_creation,
         operations: request.include_topic_authorized_operations,
+        brokers: &brokers,
     };
     // Before version 1 an empty list asks for all topics.
     let named = request.topics.filter(|named| call.version > 0 || !named.is_empty());
@@ -83,13 +85,13 @@ pub(super) async fn handle(
     Ok(Answer::Respond(respond(call, &response)?))
 }
 
-fn broker_entry(session: &Session, call: &Call, broker: &ListedBroker) -> MetadataResponseBroker {
+fn broker_entry(call: &Call, broker: &ListedBroker) -> MetadataResponseBroker {
     let mut entry = MetadataResponseBroker::default()
         .with_node_id(BrokerId(broker.id.get() as i32))
         .with_host(text(broker.host.to_string()))
         .with_port(i32::from(broker.port));
     if call.version >= 1 {
-        entry.rack = session.shared.parts.zone.as_deref().map(text);
+        entry.rack = broker.rack.as_deref().map(text);
     }
     entry
 }
@@ -98,7 +100,7 @@ fn broker_entry(session: &Session, call: &Call, broker: &ListedBroker) -> Metada
 async fn all_topics(
     session: &Session,
     call: &Call,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> Result<Vec<MetadataResponseTopic>, Refusal> {
     let view = session.view().await?;
     let mut entries = Vec::new();
@@ -114,7 +116,7 @@ async fn named_topics(
     session: &Session,
     call: &Call,
     named: &[MetadataRequestTopic],
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> Vec<MetadataResponseTopic> {
     let view = match view_of(session, named).await {
         Ok(view) => view,
@@ -152,7 +154,7 @@ async fn by_id(
     call: &Call,
     view: &ClusterView,
     id: TopicId,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> MetadataResponseTopic {
     // Foreign, deleted and never existing ids look the same.
     let Some(topic) = view.topic_by_id(id) else {
@@ -171,7 +173,7 @@ async fn by_name(
     call: &Call,
     view: &ClusterView,
     name: &str,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> MetadataResponseTopic {
     let refused = |refusal| refused(call, Some(name), Uuid::nil(), refusal);
     if !session.may_on_topic(view, rights::METADATA, name) {

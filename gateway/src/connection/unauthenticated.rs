@@ -13,7 +13,7 @@ use super::authenticated::{Authenticated, Opened};
 use super::request::{Incoming, NoRequest, parse};
 use super::{ByteStream, Ended, Response, Transport};
 use crate::api::api_versions;
-use crate::brokers::{Brokers, ListedBroker};
+use crate::brokers::{BrokerSource, ListedBroker};
 use crate::login::{LoggedIn, LoginContext, LoginFailed, log_in};
 use crate::sasl::{self, Exchange};
 use crate::session::Session;
@@ -166,7 +166,8 @@ impl<S: ByteStream> Unauthenticated<S> {
 
     fn authenticated(self, logged_in: LoggedIn) -> Authenticated<S> {
         let LoggedIn { identity, cluster, reached, mechanism, expires_at, .. } = logged_in;
-        let brokers = Brokers::of(&self.shared.parts.names, reached, self.own_address);
+        let parts = &self.shared.parts;
+        let brokers = BrokerSource::of(&parts.names, reached, self.own_address, parts.fleet.as_ref());
         let session =
             Session::new(Arc::clone(&self.shared), &cluster, brokers, self.context.source, identity);
         let opened = Opened {

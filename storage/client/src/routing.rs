@@ -2,7 +2,7 @@
 //!
 //! Invariant: the functions here never change for a cell; their golden values are pinned by a test.
 
-use headgate_metadata::id::{ClusterId, PartitionId, SlotId, TopicId};
+use headgate_metadata::id::{BrokerId, ClusterId, PartitionId, SlotId, TopicId};
 use headgate_metadata::record::{ClusterRecord, TopicRecord};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -50,6 +50,14 @@ pub fn broker_of_partition<B: Copy>(topic: TopicId, partition: PartitionId, brok
 /// The listed broker that coordinates a group. `brokers` must not be empty.
 pub fn broker_of_group<B: Copy>(cluster: ClusterId, group: &str, brokers: &[B]) -> B {
     brokers[(hash(&[cluster.as_bytes(), b"group", group.as_bytes()]) % brokers.len() as u64) as usize]
+}
+
+/// Which of the gateways of a zone serves a broker that is dialled by address: the one that ranks highest (rendezvous hashing),
+/// so that a gateway that comes or goes changes only what is its own. `gateways` must not be empty.
+pub fn gateway_of_broker<'g>(cluster: ClusterId, broker: BrokerId, gateways: &[&'g str]) -> &'g str {
+    let rank = |gateway: &&str| hash(&[cluster.as_bytes(), &broker.get().to_le_bytes(), gateway.as_bytes()]);
+    let first = gateways.iter().max_by_key(|gateway| (rank(gateway), **gateway));
+    first.expect("there is a gateway")
 }
 
 /// Length-prefixed, so that ("ab","c") and ("a","bc") differ.

@@ -16,6 +16,10 @@ pub const WALS: &str = "wal/";
 pub const SLOTS: &str = "slot/";
 /// All live storage nodes.
 pub const NODES: &str = "node/";
+/// All live gateways.
+pub const GATEWAYS: &str = "gateway/";
+/// All live metering processes.
+pub const METERING: &str = "metering/";
 /// Where slots were told to live.
 pub const PLACEMENTS: &str = "placement/";
 /// All users of all accounts.
@@ -111,6 +115,14 @@ pub fn retired(wal: WalId) -> String {
 /// A live storage node.
 pub fn node(node: NodeId) -> String {
     format!("{NODES}{node}")
+}
+/// A live gateway.
+pub fn gateway(name: &str) -> String {
+    format!("{GATEWAYS}{name}")
+}
+/// A live metering process.
+pub fn metering(name: &str) -> String {
+    format!("{METERING}{name}")
 }
 /// Where a slot was told to live.
 pub fn placement(slot: SlotId) -> String {

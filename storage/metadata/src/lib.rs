@@ -19,6 +19,7 @@ pub mod journal;
 pub mod keys;
 mod lease;
 mod limits;
+pub mod live;
 pub mod principals;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]

@@ -23,6 +23,8 @@
 //! retired/<wal>                         RetiredRecord
 //! slot/<slot, 5 digits>                 SlotRecord
 //! node/<node>                           NodeRecord             goes with the node's lease
+//! gateway/<name>                        GatewayRecord          goes with the gateway's lease
+//! metering/<name>                       MeteringRecord         goes with the process's lease
 //! placement/<slot, 5 digits>            PlacementRecord        absent = where rendezvous puts it
 //! ```
 //!
@@ -98,6 +100,8 @@ records!(
     RetiredRecord,
     SlotRecord,
     NodeRecord,
+    GatewayRecord,
+    MeteringRecord,
     PlacementRecord
 );
 
@@ -442,6 +446,30 @@ pub struct NodeRecord {
     pub zone: String,
     /// It is about to leave: it gets nothing more, and gives away what it has.
     pub draining: bool,
+}
+
+/// A live gateway, as it tells of itself. Its key goes with its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GatewayRecord {
+    /// Its name, unique in the cell.
+    pub name: String,
+    /// Which start of its process.
+    pub incarnation: Incarnation,
+    /// Its zone, which clients see as the rack of the brokers it stands for.
+    pub zone: String,
+    /// The host that clients dial.
+    pub host: String,
+    /// The port of its listener for clients with IAM credentials; clusters with a port of their own have it beside that.
+    pub port: u16,
+}
+
+/// A live metering process, as it tells of itself. Its key goes with its lease.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeteringRecord {
+    /// Its name, unique in the cell.
+    pub name: String,
+    /// `host:port` where gateways reach it.
+    pub address: String,
 }
 
 /// Where a slot shall live, by an operator's or a balancer's word. Its owner moves it there and it stays; without a record it

@@ -1,6 +1,7 @@
-//! What operators type against a running process. Each command is a signed call of the control API.
+//! What operators type. Each command is a signed call of a running process's control API, but for those that make a cell.
 
 pub(crate) mod bill;
+pub(crate) mod cell;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;

@@ -4,7 +4,6 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use headgate_control::Bootstrap;
@@ -12,15 +11,9 @@ use headgate_gateway::HostNames;
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::id::{ClusterId, Revision};
 use headgate_metadata::record::ClusterRecord;
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep};
 
 use super::settings::DevSettings;
-
-/// How long whoever creates a cluster waits for its port at most; afterwards its clients retry, as they do anyway.
-const REACHABLE_MAX: Duration = Duration::from_secs(2);
-/// Between two looks. The port opens within a millisecond or two of the cluster's record being seen.
-const LOOK_AGAIN: Duration = Duration::from_millis(5);
+use crate::front::port_opened;
 
 /// Bootstrap strings of the advertised host and each cluster's port, or of the clusters' names.
 pub(crate) struct DevBootstrap {
@@ -76,10 +69,7 @@ impl Bootstrap for DevBootstrap {
         drop(self.catalog.reach(revision).await);
         let port = self.catalog.cluster(cluster).and_then(|cluster| self.own_port(&cluster));
         let (Some(port), Some(address)) = (port, self.local.first()) else { return };
-        let give_up = Instant::now() + REACHABLE_MAX;
-        while Instant::now() < give_up && TcpStream::connect((*address, port)).await.is_err() {
-            sleep(LOOK_AGAIN).await;
-        }
+        port_opened(SocketAddr::new(*address, port)).await;
     }
 }
 

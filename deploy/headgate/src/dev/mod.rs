@@ -1,6 +1,5 @@
 //! `headgate dev`: all roles in one process, on embedded parts, with no configuration.
 
-mod billing;
 mod bootstrap;
 mod connection_files;
 mod settings;
@@ -22,10 +21,10 @@ use headgate_metadata::store::SharedStore;
 use headgate_storage::Node;
 use prometheus_client::registry::Registry;
 
-use self::billing::LiveBills;
 use self::bootstrap::DevBootstrap;
 use self::connection_files::DevJson;
 use self::settings::DevSettings;
+use crate::billing::LiveBills;
 use crate::certificates::{self, Certificates};
 use crate::data_dir::{DataDir, write_private};
 use crate::first_start::{self, Cell, CellSpec, DEMO, REGION};
@@ -85,7 +84,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
         store: Arc::clone(&store),
         catalog,
         storage: Arc::clone(&node) as _,
-        bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node))),
+        bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node) as _)),
         bootstrap: Arc::new(bootstrap),
         ready: {
             let node = Arc::clone(&node);
@@ -95,6 +94,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
         names,
         incarnation: counters::next_incarnation(&*store).await?,
         zone: None,
+        fleet: None,
         cluster_ports: settings.named_domain.is_none().then(|| settings.cluster_ports.clone()),
         gateway: settings.gateway.clone(),
         api_tls: None,

@@ -33,11 +33,11 @@ pub(super) async fn described(
     call: &Call,
     view: &ClusterView,
     topic: &TopicRecord,
-    wish: Wish,
+    wish: Wish<'_>,
 ) -> MetadataResponseTopic {
     let mut entry = MetadataResponseTopic::default()
         .with_name(Some(TopicName(text(topic.name.clone()))))
-        .with_partitions(partitions(session, call, view, topic).await);
+        .with_partitions(partitions(session, call, view, topic, wish).await);
     if call.version >= TOPIC_IDS_FROM {
         entry.topic_id = topic.id.uuid();
     }
@@ -52,9 +52,10 @@ async fn partitions(
     call: &Call,
     view: &ClusterView,
     topic: &TopicRecord,
+    wish: Wish<'_>,
 ) -> Vec<MetadataResponsePartition> {
     let brokers: Vec<BrokerId> =
-        session.brokers.listed().iter().map(|broker| BrokerId(broker.id.get() as i32)).collect();
+        wish.brokers.listed().iter().map(|broker| BrokerId(broker.id.get() as i32)).collect();
     let replicas: Vec<BrokerId> = BROKER_IDS.iter().map(|id| BrokerId(id.get() as i32)).collect();
     let mut epochs = HashMap::new();
     let mut entries = Vec::with_capacity(topic.partitions as usize);

@@ -113,6 +113,7 @@ impl<S: Storage> Harness<S> {
                 suffix: SUFFIX.into(),
                 local: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
             },
+            fleet: None,
         };
         let mut registry = Registry::default();
         let gateway = Arc::new(Gateway::new(config, parts, &mut registry).expect("a valid configuration"));

@@ -27,6 +27,8 @@ pub mod kind {
     pub const SERVICE_MIN: u16 = 16;
     /// The first kind of what storage nodes say to each other.
     pub const NODE_MIN: u16 = 1024;
+    /// The first kind of what is asked about usage.
+    pub const USAGE_MIN: u16 = 2048;
 }
 
 /// What a frame is to its receiver.

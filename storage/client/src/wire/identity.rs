@@ -1,7 +1,7 @@
 //! Who is at the other end: the role and name in its certificate, a URI in the manner of SPIFFE.
 //!
-//! `headgate://<cell>/storage/<node>` or `headgate://<cell>/gateway/<name>`; exactly one such URI stands among a certificate's
-//! subject alternative names.
+//! `headgate://<cell>/storage/<node>`, `headgate://<cell>/gateway/<name>` or `headgate://<cell>/metering/<name>`; exactly one
+//! such URI stands among a certificate's subject alternative names.
 
 use std::fmt;
 use std::str::FromStr;
@@ -27,11 +27,13 @@ pub enum PeerRole {
     Storage(NodeId),
     /// A gateway, by name.
     Gateway(Arc<str>),
+    /// What adds usage up, by name.
+    Metering(Arc<str>),
 }
 
 /// The text is not an identity.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not of the form headgate://<cell>/storage/<node> or headgate://<cell>/gateway/<name>")]
+#[error("`{0}` is not of the form headgate://<cell>/storage/<node>, …/gateway/<name> or …/metering/<name>")]
 pub struct InvalidIdentity(pub String);
 
 impl fmt::Display for PeerIdentity {
@@ -45,6 +47,7 @@ impl fmt::Display for PeerRole {
         match self {
             Self::Storage(node) => write!(f, "storage/{node}"),
             Self::Gateway(name) => write!(f, "gateway/{name}"),
+            Self::Metering(name) => write!(f, "metering/{name}"),
         }
     }
 }
@@ -62,6 +65,7 @@ impl FromStr for PeerIdentity {
             let role = match role {
                 "storage" => PeerRole::Storage(name.parse().ok()?),
                 "gateway" => PeerRole::Gateway(name.into()),
+                "metering" => PeerRole::Metering(name.into()),
                 _ => return None,
             };
             Some(Self { cell: cell.into(), role })
@@ -80,7 +84,11 @@ mod tests {
 
     #[test]
     fn an_identity_reads_back_its_own_text() {
-        for text in ["headgate://abcd1234/storage/3", "headgate://abcd1234/gateway/zone-a.7"] {
+        for text in [
+            "headgate://abcd1234/storage/3",
+            "headgate://abcd1234/gateway/zone-a.7",
+            "headgate://abcd1234/metering/1",
+        ] {
             assert_eq!(
                 text.parse::<PeerIdentity>().map(|identity| identity.to_string()),
                 Ok(text.to_owned())

@@ -1,4 +1,4 @@
-//! Bills of a running process: the node's counters, the cell's journals, the list prices.
+//! Bills of running processes: the counters of nodes, the cell's journals, the list prices.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -13,17 +13,32 @@ use headgate_metering::period::Hour;
 use headgate_metering::price::PriceBook;
 use headgate_metering::read::{BillRequest, ReadBillError, bill_from, slot_usage};
 use headgate_metering::usage::SlotUsage;
-use headgate_storage::{Node, PartitionUsage};
+use headgate_storage::{ClusterUsage, Node, PartitionUsage};
 
-/// Asks the node in this process.
+/// Where a cluster's counters are read.
+#[async_trait]
+pub(crate) trait UsageSource: Send + Sync + 'static {
+    /// All of them, or why they cannot be read now.
+    async fn usage(&self, cluster: ClusterId) -> Result<ClusterUsage, String>;
+}
+
+/// The node in this process.
+#[async_trait]
+impl UsageSource for Node {
+    async fn usage(&self, cluster: ClusterId) -> Result<ClusterUsage, String> {
+        Ok(self.usage_snapshot(cluster))
+    }
+}
+
+/// Makes bills of what a source knows.
 pub(crate) struct LiveBills {
     store: SharedStore,
-    node: Arc<Node>,
+    source: Arc<dyn UsageSource>,
 }
 
 impl LiveBills {
-    pub(crate) fn new(store: SharedStore, node: Arc<Node>) -> Self {
-        Self { store, node }
+    pub(crate) fn new(store: SharedStore, source: Arc<dyn UsageSource>) -> Self {
+        Self { store, source }
     }
 
     /// The clusters asked for: one, or all that ever were.
@@ -59,7 +74,11 @@ fn of_slot(slot: SlotId, partitions: &[PartitionUsage]) -> SlotUsage {
 impl BillSource for LiveBills {
     async fn bill(&self, query: BillQuery) -> Result<Bill, BillSourceError> {
         let clusters = self.clusters(query.cluster).await.map_err(|error| failed(&error.into()))?;
-        let read: Vec<_> = clusters.into_iter().map(|cluster| self.node.usage_snapshot(cluster)).collect();
+        let mut read = Vec::with_capacity(clusters.len());
+        for cluster in clusters {
+            let usage = self.source.usage(cluster).await;
+            read.push(usage.map_err(|reason| BillSourceError::Unavailable { reason })?);
+        }
         let request = BillRequest {
             period: query.period,
             as_of: read.iter().map(|usage| usage.at).max().unwrap_or_default(),
