@@ -15,15 +15,14 @@ use headgate_iam::{
     AccessRequest, ClusterArns, Effect, KafkaAction, Policy, PolicyKind, PolicySources, Principal,
     RequestContext, UnixTime, deny_could_match, evaluate,
 };
-use headgate_metadata::id::{AccountId, Revision};
-use headgate_metadata::principals::{CachedUser, Principals};
+use headgate_metadata::principals::{Actor, CachedPrincipal, Grants, Principals};
 use moka::sync::Cache;
 
 use crate::clock::WallClock;
 
 /// Decisions kept at most; about 200 bytes each.
 const DECISIONS_MAX: u64 = 100_000;
-/// Users whose compiled policies are kept.
+/// Principals, and sessions, whose compiled policies are kept.
 const COMPILED_MAX: u64 = 10_000;
 
 /// A proven principal and the attributes of its connection that policies may ask for.
@@ -36,9 +35,10 @@ pub(crate) struct Identity {
     pub(crate) access_key_id: Option<Arc<str>>,
     /// Whether the key is a temporary one, which is stored nowhere.
     pub(crate) temporary: bool,
-    /// The user whose policies apply.
-    pub(crate) account: AccountId,
-    pub(crate) user: String,
+    /// The user or role whose policies apply.
+    pub(crate) actor: Arc<Actor>,
+    /// The text of the policy that narrows the session, if it was given one.
+    pub(crate) session_policy: Option<Arc<str>>,
     pub(crate) source: Source,
 }
 
@@ -63,17 +63,31 @@ pub(crate) struct Authorizer {
     principals: Arc<Principals>,
     clock: Arc<dyn WallClock>,
     region: String,
-    compiled: Cache<(AccountId, String, Revision), Compiled>,
+    compiled: Cache<u64, Compiled>,
+    session_policies: Cache<Arc<str>, Option<Arc<Policy>>>,
     decisions: Cache<DecisionKey, Effect>,
 }
 
-/// A user's policies; `None` when one of them does not parse.
+/// The policies that bear on a request.
+struct Bearing {
+    policies: Arc<[Arc<Policy>]>,
+    session: Option<Arc<Policy>>,
+}
+
+impl Bearing {
+    fn sources(&self) -> PolicySources<'_> {
+        PolicySources { identity: &self.policies, resource: None, session: self.session.as_deref() }
+    }
+}
+
+/// A principal's policies; `None` when one of them does not parse.
 type Compiled = Option<Arc<[Arc<Policy>]>>;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct DecisionKey {
     principal: Arc<str>,
-    policy_version: Revision,
+    policy_version: u64,
+    session_policy: Option<Arc<str>>,
     source: Option<Source>,
     tags: BTreeMap<String, String>,
     action: KafkaAction,
@@ -82,8 +96,9 @@ struct DecisionKey {
 
 impl Authorizer {
     pub(crate) fn new(principals: Arc<Principals>, clock: Arc<dyn WallClock>, region: String) -> Self {
-        let (compiled, decisions) = (Cache::new(COMPILED_MAX), Cache::new(DECISIONS_MAX));
-        Self { principals, clock, region, compiled, decisions }
+        let (compiled, session_policies) = (Cache::new(COMPILED_MAX), Cache::new(COMPILED_MAX));
+        let decisions = Cache::new(DECISIONS_MAX);
+        Self { principals, clock, region, compiled, session_policies, decisions }
     }
 
     /// What the principal's policies say of `action` on the resource with this ARN.
@@ -94,12 +109,13 @@ impl Authorizer {
         action: KafkaAction,
         resource: String,
     ) -> Effect {
-        let Some(user) = self.user(identity) else {
+        let Some(cached) = self.principals.principal(&identity.actor) else {
             return Effect::ImplicitDeny;
         };
         let mut key = DecisionKey {
             principal: Arc::clone(&identity.arn),
-            policy_version: user.policy_version,
+            policy_version: cached.version,
+            session_policy: identity.session_policy.clone(),
             source: None,
             tags: subject.tags.clone(),
             action,
@@ -112,14 +128,13 @@ impl Authorizer {
         if let Some(effect) = self.decisions.get(&key) {
             return effect;
         }
-        let Some(policies) = self.policies(&user) else {
+        let Some(bearing) = self.policies(identity, &cached) else {
             return Effect::ImplicitDeny;
         };
-        let tags = tag_list(subject.tags);
-        let context = self.context(identity, &tags);
-        let sources = PolicySources { identity: &policies, resource: None };
+        let (principal_tags, tags) = (tag_list(&cached.grants.tags), tag_list(subject.tags));
+        let context = self.context(identity, &principal_tags, &tags);
         let request = AccessRequest { action: action.name(), resource: &key.resource, context: &context };
-        let decision = evaluate(sources, &request);
+        let decision = evaluate(bearing.sources(), &request);
         if !decision.reads_time {
             if !decision.reads_source {
                 key.source = None;
@@ -140,63 +155,69 @@ impl Authorizer {
         if self.decide(identity, subject, KafkaAction::WriteData, subject.arns.topic("*")) != Effect::Allow {
             return on_cluster;
         }
-        let user = self.user(identity);
-        let Some(policies) = user.and_then(|user| self.policies(&user)) else {
+        let Some(cached) = self.principals.principal(&identity.actor) else {
             return Effect::ImplicitDeny;
         };
-        let tags = tag_list(subject.tags);
-        let context = self.context(identity, &tags);
-        let sources = PolicySources { identity: &policies, resource: None };
+        let Some(bearing) = self.policies(identity, &cached) else {
+            return Effect::ImplicitDeny;
+        };
+        let (principal_tags, tags) = (tag_list(&cached.grants.tags), tag_list(subject.tags));
+        let context = self.context(identity, &principal_tags, &tags);
         let action = KafkaAction::WriteData.name();
-        match deny_could_match(sources, &context, action, subject.arns.topic_prefix()).statement {
+        match deny_could_match(bearing.sources(), &context, action, subject.arns.topic_prefix()).statement {
             Some(statement) => Effect::ExplicitDeny(statement),
             None => Effect::Allow,
         }
     }
 
-    /// Whether the credential behind a connection may still be used: its key is active, its user exists.
+    /// Whether the credential behind a connection may still be used: its key is active, its user or role exists.
     pub(crate) fn still_valid(&self, identity: &Identity) -> bool {
-        let user_exists = self.user(identity).is_some();
+        let actor_exists = self.principals.exists(&identity.actor);
         match &identity.access_key_id {
             Some(key) if !identity.temporary => {
                 let status = self.principals.key(key).map(|cached| cached.key.status);
-                user_exists && status == Some(headgate_metadata::record::AccessKeyStatus::Active)
+                actor_exists && status == Some(headgate_metadata::record::AccessKeyStatus::Active)
             }
-            Some(_) | None => user_exists,
+            Some(_) | None => actor_exists,
         }
     }
 
-    /// The user behind an identity. One of the same name that was made later is somebody else.
-    fn user(&self, identity: &Identity) -> Option<CachedUser> {
-        let cached = self.principals.user(identity.account, &identity.user)?;
-        (cached.user.user_id == identity.principal.id()).then_some(cached)
-    }
-
-    fn context<'a>(&'a self, identity: &'a Identity, tags: &'a [(String, String)]) -> RequestContext<'a> {
+    fn context<'a>(
+        &'a self,
+        identity: &'a Identity,
+        principal_tags: &'a [(String, String)],
+        resource_tags: &'a [(String, String)],
+    ) -> RequestContext<'a> {
         let mut context = RequestContext::new(&identity.principal, self.clock.now());
         context.source_ip = Some(identity.source.address);
         context.secure_transport = identity.source.secure;
         context.user_agent = identity.source.user_agent.as_deref();
         context.token_issued_at = identity.source.token_issued_at;
         context.region = Some(&self.region);
-        context.resource_tags = tags;
+        context.principal_tags = principal_tags;
+        context.resource_tags = resource_tags;
         context
     }
 
-    /// The user's compiled policies; `None` if one does not parse.
-    fn policies(&self, user: &CachedUser) -> Compiled {
-        let key = (user.user.account, user.user.name.clone(), user.policy_version);
-        self.compiled.get_with(key, || compile(user))
+    /// The principal's compiled policies and that of its session; `None` if one does not parse.
+    fn policies(&self, identity: &Identity, cached: &CachedPrincipal) -> Option<Bearing> {
+        let policies = self.compiled.get_with(cached.version, || compile(&cached.grants))?;
+        let Some(text) = &identity.session_policy else { return Some(Bearing { policies, session: None }) };
+        let parse = || parse("session policy", text);
+        let session = self.session_policies.get_with(Arc::clone(text), parse)?;
+        Some(Bearing { policies, session: Some(session) })
     }
 }
 
-fn compile(user: &CachedUser) -> Compiled {
-    let parse = |(name, text): (&String, &String)| {
-        Policy::parse(name, PolicyKind::Identity, text, IDENTITY_POLICY_CHARACTERS_MAX)
-            .map(Arc::new)
-            .inspect_err(|error| tracing::error!(user = %user.user.name, policy = %name, %error, "stored policy invalid"))
-    };
-    user.user.policies.iter().map(parse).collect::<Result<_, _>>().ok()
+fn compile(grants: &Grants) -> Compiled {
+    grants.policies.iter().map(|policy| parse(&policy.name, &policy.document)).collect()
+}
+
+fn parse(name: &str, text: &str) -> Option<Arc<Policy>> {
+    Policy::parse(name, PolicyKind::Identity, text, IDENTITY_POLICY_CHARACTERS_MAX)
+        .map(Arc::new)
+        .inspect_err(|error| tracing::error!(policy = %name, %error, "stored policy invalid"))
+        .ok()
 }
 
 fn tag_list(tags: &BTreeMap<String, String>) -> Vec<(String, String)> {

@@ -64,7 +64,8 @@ impl ControlServer {
     }
 
     /// Serves until `shutdown` completes, then lets requests under way finish within the drain limit. Several listeners may
-    /// be served at once by clones of one server. Deletions of clusters that an earlier process began are taken up.
+    /// be served at once by clones of one server. Meanwhile clusters are created and removed behind their calls, those of an
+    /// earlier process too.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -74,9 +75,9 @@ impl ControlServer {
         if self.tls.is_none() && !address.to_canonical().is_loopback() {
             return Err(InvalidControlConfig::PlaintextOffLoopback(address).into());
         }
-        if let Err(error) = self.api.deletions.resume().await {
-            tracing::warn!(%error, "unfinished deletions not looked for");
-        }
+        let mut behind = JoinSet::new();
+        let api = Arc::clone(&self.api);
+        behind.spawn(async move { api.lifecycle.run().await });
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let room = Arc::new(Semaphore::new(self.api.config.connections_max));
@@ -114,7 +115,8 @@ impl ControlServer {
         if tokio::time::timeout(self.api.config.drain_max, drained).await.is_err() {
             connections.shutdown().await;
         }
-        self.api.deletions.stop().await;
+        behind.shutdown().await;
+        self.api.lifecycle.store_uses().await;
         Ok(())
     }
 

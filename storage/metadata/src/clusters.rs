@@ -34,9 +34,6 @@ pub enum CreateClusterError {
     /// The id is, or was, another cluster's. Draw a new one.
     #[error("cluster id {0} is in use")]
     IdTaken(ClusterId),
-    /// All ports of the range are held. Widen it or delete a cluster.
-    #[error("no listener port is free")]
-    PortsExhausted,
     /// The store did not do it.
     #[error(transparent)]
     Store(#[from] MetadataError),
@@ -53,7 +50,8 @@ pub enum ClusterError {
     Store(#[from] MetadataError),
 }
 
-/// Creates the cluster as given; where a range is given, its `port` is the lowest free one of `ports`.
+/// Creates the cluster as given; where a range is given, its `port` is the lowest free one of `ports`, or none where all
+/// are held: such a cluster is reached by its names alone (`gateway/PROTOCOL.md` §2).
 pub async fn create(
     store: &dyn MetadataStore,
     cluster: ClusterRecord,
@@ -86,7 +84,7 @@ pub async fn create_in_network(
             return Err(CreateClusterError::IdTaken(cluster.id));
         }
         if let Some(range) = ports.clone() {
-            cluster.port = Some(free_port(range, &snapshot.results[3])?);
+            cluster.port = free_port(range, &snapshot.results[3]);
         }
         let name = NameRecord { cluster: cluster.id }.encode();
         let mut transaction = Transaction::new()
@@ -112,9 +110,9 @@ pub async fn create_in_network(
     Err(attempt::contended(name_key).into())
 }
 
-fn free_port(mut range: RangeInclusive<u16>, held: &[Entry]) -> Result<u16, CreateClusterError> {
+fn free_port(mut range: RangeInclusive<u16>, held: &[Entry]) -> Option<u16> {
     let held: BTreeSet<&str> = held.iter().map(|entry| entry.key.as_str()).collect();
-    range.find(|port| !held.contains(keys::port(*port).as_str())).ok_or(CreateClusterError::PortsExhausted)
+    range.find(|port| !held.contains(keys::port(*port).as_str()))
 }
 
 /// Deletes the cluster: [`begin_delete`], then [`finish_delete`].
@@ -141,6 +139,7 @@ pub async fn begin_delete(
             return Ok((record, modified));
         }
         record.state = ClusterState::Deleting;
+        record.life.deleted = Some(now);
         let transaction = put(&key, modified, &record);
         let transaction = journal::enter(transaction, cluster, now, sequence, JournalChange::ClusterDeleted);
         if let Some(revision) = attempt::commit(store, transaction).await? {
@@ -203,6 +202,7 @@ fn remove(cluster: &Found<ClusterRecord>, now: TimestampMs) -> Transaction {
         .then(Write::Delete(key))
         .then(Write::Delete(keys::cluster_name(record.account, &record.name)))
         .then(Write::Delete(keys::cluster_network(record.id)))
+        .then(Write::Delete(keys::cluster_policy(record.id)))
         .then(Write::Put(keys::removed_cluster(record.id), tombstone.encode()));
     match record.port {
         Some(port) => transaction.then(Write::Delete(keys::port(port))),

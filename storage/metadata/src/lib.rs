@@ -8,13 +8,18 @@
 mod attempt;
 pub mod audit;
 pub mod catalog;
+pub mod cluster_policies;
 pub mod clusters;
 pub mod counters;
 pub mod embedded;
 mod follow;
+pub mod groups;
 pub mod id;
+pub mod identities;
 pub mod journal;
+pub mod key_uses;
 pub mod keys;
+pub mod managed_policies;
 pub mod principals;
 pub mod record;
 pub mod store;

@@ -9,7 +9,8 @@ use headgate_iam::{
 };
 use headgate_metadata::id::{AccountId, ClusterId, TimestampMs};
 use headgate_metadata::record::{
-    AccessKeyRecord, AccessKeyStatus, CellRecord, ClusterRecord, ClusterState, Record as _, UserRecord,
+    AccessKeyRecord, AccessKeyStatus, CellRecord, ClusterLife, ClusterRecord, ClusterState, Record as _,
+    UserRecord,
 };
 use headgate_metadata::store::{Compare, Outcome, SharedStore, Transaction, Write};
 use headgate_metadata::{clusters, keys, users};
@@ -82,7 +83,10 @@ async fn administrator(store: &SharedStore, account: AccountId, now: TimestampMs
         account,
         created: now,
         policies: BTreeMap::from([("administrator".to_owned(), EVERYTHING.to_owned())]),
+        attached: [].into(),
+        groups: [].into(),
         access_keys: Vec::new(),
+        tags: [].into(),
     };
     users::create(&**store, &user).await?;
     Ok(user)
@@ -132,6 +136,7 @@ async fn demo(store: &SharedStore, cell: &CellRecord, now: TimestampMs) -> Resul
         auto_create_topics: true,
         port: None,
         tags: BTreeMap::new(),
+        life: ClusterLife::default(),
     };
     Ok(clusters::create(&**store, cluster, None).await?.0)
 }

@@ -5,6 +5,7 @@ mod cluster_ports;
 mod connection_files;
 mod first_start;
 mod settings;
+mod topics;
 
 pub(crate) use settings::DevFlags;
 
@@ -44,13 +45,14 @@ use self::cluster_ports::OwnPorts;
 use self::connection_files::DevJson;
 use self::first_start::{Cell, DEMO};
 use self::settings::{DevSettings, Listen};
+use self::topics::GatewayTopics;
 use crate::certificates::{self, Certificates};
 use crate::data_dir::DataDir;
 use crate::random::{random_bytes, random_u64};
 use crate::{descriptors, master_key, object_store, telemetry};
 
-/// The audit log is rotated at this size; one older file is kept.
-const AUDIT_BYTES_MAX: u64 = 256 << 20;
+/// The audit log is rotated at this size; a few older files are kept.
+const AUDIT_BYTES_MAX: u64 = 64 << 20;
 
 /// Runs until Ctrl-C or SIGTERM, then stops cleanly.
 pub(crate) fn run(flags: Box<DevFlags>) -> Result<()> {
@@ -110,7 +112,12 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
     let node = start_node(&settings, data, &store, objects, &mut registry).await?;
     let catalog = Catalog::start(Arc::clone(&store)).await?;
     let principals = Principals::start(Arc::clone(&store)).await?;
-    let audit: SharedAudit = Arc::new(AuditFile::open(&data.join("audit.log"), AUDIT_BYTES_MAX)?);
+    let audit: SharedAudit = Arc::new(AuditFile::open(
+        &data.join("audit.log"),
+        AUDIT_BYTES_MAX,
+        cell.record.region.clone(),
+        Box::new(uuid::Uuid::new_v4),
+    )?);
     let names = HostNames {
         suffix: format!("c{}.kafka-serverless.{}.headgate.local", cell.record.cell, cell.record.region),
         local: certificate_names(&settings),
@@ -141,7 +148,8 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         master_key,
         audit,
         bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node))),
-        bootstrap: Arc::new(OwnPorts::new(&settings, Arc::clone(&catalog))?),
+        bootstrap: Arc::new(OwnPorts::new(&settings)?),
+        topics: Arc::new(GatewayTopics::new(Arc::clone(&gateway), Arc::clone(&store))),
         ready: {
             let node = Arc::clone(&node);
             Arc::new(move || node.is_accepting())
@@ -282,7 +290,9 @@ fn serve_api(
     listeners: Vec<TcpListener>,
     running: &mut Running,
 ) -> Result<()> {
-    let mut config = ControlConfig::new(cell.region.clone(), cell.slots);
+    let mut config: ControlConfig =
+        settings.control.clone().try_into().context("section [control] of the configuration")?;
+    (config.region, config.cell_slots) = (cell.region.clone(), cell.slots);
     config.cluster_ports = Some(settings.cluster_ports.clone());
     let server = ControlServer::new(config, components, None)?;
     for listener in listeners {

@@ -19,8 +19,17 @@ pub(crate) struct ClusterInfo<'a> {
     creation_time: String,
     current_version: String,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_info: Option<StateInfo<'a>>,
     tags: &'a BTreeMap<String, String>,
     serverless: Serverless,
+}
+
+/// `StateInfo` of the service's model.
+#[derive(Debug, Serialize)]
+struct StateInfo<'a> {
+    code: &'static str,
+    message: &'a str,
 }
 
 /// `Serverless` of the service's model, in requests and answers.
@@ -77,6 +86,11 @@ impl<'a> ClusterInfo<'a> {
             creation_time: UnixTime::from_millis(cluster.created.get() as i64).to_string(),
             current_version: current_version(cluster),
             state: state(cluster.state),
+            state_info: cluster
+                .life
+                .failure
+                .as_deref()
+                .map(|message| StateInfo { code: "CreationFailed", message }),
             tags: &cluster.tags,
             serverless: Serverless {
                 vpc_configs: vpcs.into_iter().map(vpc_config).collect(),
@@ -97,5 +111,6 @@ pub(crate) fn state(state: ClusterState) -> &'static str {
         ClusterState::Creating => "CREATING",
         ClusterState::Active => "ACTIVE",
         ClusterState::Deleting => "DELETING",
+        ClusterState::Failed => "FAILED",
     }
 }

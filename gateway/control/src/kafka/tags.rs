@@ -4,7 +4,7 @@ use headgate_metadata::clusters::{self, ClusterError};
 use headgate_metadata::record::ClusterRecord;
 use serde::{Deserialize, Serialize};
 
-use super::authorized_cluster;
+use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
@@ -71,9 +71,7 @@ async fn change(
             }
         });
         changed.await.map_err(|error| match error {
-            ClusterError::Unknown(_) => {
-                ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist.")
-            }
+            ClusterError::Unknown(_) => not_found(),
             ClusterError::Store(error) => error.into(),
         })?;
     }

@@ -48,9 +48,13 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
         tags: request.tags,
         auto_create_topics: request.auto_create_topics,
         network: None,
+        creation_token: None,
     };
-    let cluster = create_record(call, new).await?;
-    Ok(Answer::json(&shown(call, &cluster)))
+    let created = create_record(call, new).await?;
+    // People who type want to use it next.
+    call.api.lifecycle.settled(created.id).await;
+    let cluster = call.api.components.catalog.cluster(created.id);
+    Ok(Answer::json(&shown(call, cluster.as_deref().unwrap_or(&created))))
 }
 
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {

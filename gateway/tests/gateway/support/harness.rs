@@ -14,7 +14,9 @@ use headgate_metadata::catalog::Catalog;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, ClusterId, Incarnation, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
-use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, ClusterRecord, ClusterState, UserRecord};
+use headgate_metadata::record::{
+    AccessKeyRecord, AccessKeyStatus, ClusterLife, ClusterRecord, ClusterState, UserRecord,
+};
 use headgate_metadata::store::SharedStore;
 use headgate_metadata::{clusters, users};
 use tokio::net::TcpStream;
@@ -220,6 +222,7 @@ async fn cluster(store: &SharedStore, name: &str, id: &str) -> ClusterRecord {
         auto_create_topics: true,
         port: None,
         tags: BTreeMap::new(),
+        life: ClusterLife::default(),
     };
     clusters::create(&**store, record, None).await.expect("the store is empty").0
 }
@@ -238,7 +241,10 @@ async fn seed_user(
         account: account(),
         created: TimestampMs::new(0),
         policies: BTreeMap::new(),
+        attached: [].into(),
+        groups: [].into(),
         access_keys: Vec::new(),
+        tags: [].into(),
     };
     users::create(&**store, &user).await.expect("a new user");
     if let Some(policy) = policy {
