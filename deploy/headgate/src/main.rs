@@ -38,6 +38,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Dev(flags) => dev::run(flags),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
+        Command::Topic(command) => command::block_on(command::topic::run(command)),
         Command::User(command) => command::block_on(command::user::run(command)),
         Command::Key(command) => command::block_on(command::key::run(command)),
         Command::Session(command) => command::block_on(command::session::run(command)),
