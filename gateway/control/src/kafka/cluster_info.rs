@@ -34,7 +34,7 @@ struct StateInfo<'a> {
 
 /// `Serverless` of the service's model, in requests and answers.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Serverless {
     pub(crate) vpc_configs: Vec<VpcConfig>,
     pub(crate) client_authentication: Option<ClientAuthentication>,
@@ -42,7 +42,7 @@ pub(crate) struct Serverless {
 
 /// `VpcConfig` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct VpcConfig {
     pub(crate) subnet_ids: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -51,18 +51,21 @@ pub(crate) struct VpcConfig {
 
 /// `ServerlessClientAuthentication` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ClientAuthentication {
     pub(crate) sasl: Option<Sasl>,
 }
 
 /// `ServerlessSasl` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Sasl {
     pub(crate) iam: Option<Iam>,
 }
 
 /// `Iam` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Iam {
     pub(crate) enabled: Option<bool>,
 }

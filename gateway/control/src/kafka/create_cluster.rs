@@ -29,7 +29,7 @@ const INVOCATION_ID_BYTES_MAX: usize = 128;
 const DRAWS_MAX: u32 = 4;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CreateClusterRequest {
     cluster_name: Option<String>,
     #[serde(default)]

@@ -14,7 +14,7 @@ use crate::error::ApiError;
 const VERSION_CHARACTERS: usize = 13;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct PutClusterPolicyRequest {
     policy: Option<String>,
     current_version: Option<String>,

@@ -11,6 +11,7 @@ use crate::error::ApiError;
 use crate::tags::{self, Tags};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TagResourceRequest {
     tags: Option<Tags>,
 }

@@ -22,7 +22,7 @@ use crate::page::page;
 const REPLICAS: [u32; 3] = [1, 2, 3];
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CreateTopicRequest {
     topic_name: Option<String>,
     partition_count: Option<u32>,
@@ -31,7 +31,7 @@ struct CreateTopicRequest {
 }
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct UpdateTopicRequest {
     partition_count: Option<u32>,
     configs: Option<String>,
