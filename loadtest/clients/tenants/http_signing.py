@@ -78,24 +78,39 @@ class Signer:
         return headers | {"authorization": f"{ALGORITHM} {credential}"}
 
     def send(self, draft, headers=None):
-        """Sends the draft, signed unless headers are given."""
-        headers = self.signed(draft) if headers is None else headers
-        host, _, port = self.address.rpartition(":")
-        connection = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_SECONDS)
-        connection.putrequest(draft.method, draft.path, skip_host=True, skip_accept_encoding=True)
-        for name, value in ({"host": self.address, "content-length": str(len(draft.body))} | headers).items():
-            connection.putheader(name, value)
-        connection.endheaders()
+        """Sends the draft on a connection of its own, signed unless headers are given."""
+        connection = Connection(self)
         try:
-            connection.send(draft.body)
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # It was refused before all of it had arrived.
-        response = connection.getresponse()
-        answer = Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read().decode())
-        connection.close()
-        return answer
+            return connection.send(draft, headers)
+        finally:
+            connection.close()
 
     def raw(self, draft):
         """The bytes of the signed request."""
         lines = [f"{draft.method} {draft.path} HTTP/1.1", *(f"{name}: {value}" for name, value in self.signed(draft).items())]
         return "\r\n".join([*lines, f"content-length: {len(draft.body)}", "", ""]).encode() + draft.body
+
+
+class Connection:
+    """One connection, on which requests follow each other."""
+
+    def __init__(self, signer):
+        self.signer = signer
+        host, _, port = signer.address.rpartition(":")
+        self.http = http.client.HTTPConnection(host, int(port), timeout=TIMEOUT_SECONDS)
+
+    def send(self, draft, headers=None):
+        headers = self.signer.signed(draft) if headers is None else headers
+        self.http.putrequest(draft.method, draft.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in ({"host": self.signer.address, "content-length": str(len(draft.body))} | headers).items():
+            self.http.putheader(name, value)
+        self.http.endheaders()
+        try:
+            self.http.send(draft.body)
+        except (BrokenPipeError, ConnectionResetError):
+            pass  # It was refused before all of it had arrived.
+        response = self.http.getresponse()
+        return Answer(response.status, {name.lower(): value for name, value in response.getheaders()}, response.read().decode())
+
+    def close(self):
+        self.http.close()
