@@ -9,7 +9,7 @@ use headgate_storage_client::routing;
 use crate::which_cluster::{DialledAs, HostNames, Reached};
 
 /// The ids of a cluster's brokers; replicas and ISR always read all of them.
-pub(crate) const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
+pub const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
 
 /// A broker as an answer lists it.
 #[derive(Debug, Clone)]

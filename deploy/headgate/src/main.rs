@@ -7,6 +7,7 @@ mod api_client;
 mod certificates;
 mod cli;
 mod command;
+mod control_topics;
 mod data_dir;
 mod descriptors;
 mod dev;
@@ -43,6 +44,7 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Dev(flags) => dev::run(flags),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
+        Command::Topic(command) => command::block_on(command::topic::run(command)),
         Command::User(command) => command::block_on(command::user::run(command)),
         Command::Key(command) => command::block_on(command::key::run(command)),
         Command::Session(command) => command::block_on(command::session::run(command)),
