@@ -48,7 +48,7 @@ fn run(seed: u64, options: Options) -> (String, Result<(), String>) {
         .expect("a runtime");
     runtime.block_on(async move {
         let world = World::new(seed, options).await;
-        let outcome = tokio::time::timeout(Duration::from_secs(1800), world.run()).await;
+        let outcome = tokio::time::timeout(Duration::from_mins(30), world.run()).await;
         let outcome = outcome.unwrap_or_else(|_| Err("the run did not come to its end".to_owned()));
         world.end().await;
         (world.trace.text(), outcome)
