@@ -25,6 +25,7 @@ mod metadata;
 mod offset_commit;
 mod offset_fetch;
 mod offset_for_leader_epoch;
+pub(crate) mod own_requests;
 mod produce;
 mod sync_group;
 

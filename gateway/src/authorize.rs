@@ -17,8 +17,7 @@ use headgate_iam::{
     evaluate,
 };
 use headgate_metadata::catalog::Catalog;
-use headgate_metadata::id::AccountId;
-use headgate_metadata::principals::{CachedUser, Principals};
+use headgate_metadata::principals::{Actor, Grants, Principals};
 use headgate_metadata::record::{AccessKeyStatus, ClusterRecord};
 
 use self::decisions::{DecisionKey, Decisions, Facts};
@@ -35,9 +34,10 @@ pub(crate) struct Identity {
     pub(crate) access_key_id: Option<Arc<str>>,
     /// Whether the key is a temporary one, which is stored nowhere.
     pub(crate) temporary: bool,
-    /// The user whose policies apply.
-    pub(crate) account: AccountId,
-    pub(crate) user: String,
+    /// The user or role whose policies apply.
+    pub(crate) actor: Arc<Actor>,
+    /// The text of the policy that narrows the session, if it was given one.
+    pub(crate) session_policy: Option<Arc<str>>,
     pub(crate) source: Source,
 }
 
@@ -86,15 +86,16 @@ impl Authorizer {
         action: KafkaAction,
         resource: String,
     ) -> Effect {
-        let Some(user) = self.user(identity) else {
+        let Some(cached) = self.principals.principal(&identity.actor) else {
             return Effect::ImplicitDeny;
         };
         let cluster = subject.cluster;
         let policy = self.catalog.policy(cluster.id);
         let mut key = DecisionKey {
             principal: Arc::clone(&identity.arn),
-            identity_version: user.policy_version,
+            identity_version: cached.version,
             cluster_version: policy.as_ref().map(|policy| policy.version).unwrap_or_default(),
+            session_policy: identity.session_policy.clone(),
             action,
             resource,
             facts: None,
@@ -103,10 +104,10 @@ impl Authorizer {
         if let Some(effect) = self.decisions.find(&mut key, facts) {
             return effect;
         }
-        let Some(bearing) = self.policies.bearing(&user, cluster.id, policy.as_ref()) else {
+        let Some(bearing) = self.policies.bearing(identity, &cached, cluster.id, policy.as_ref()) else {
             return Effect::ImplicitDeny;
         };
-        let tags = Tags::of(&user, cluster);
+        let tags = Tags::of(&cached.grants, cluster);
         let context = self.context(identity, &tags);
         let request = AccessRequest { action: action.name(), resource: &key.resource, context: &context };
         let decision = evaluate(bearing.sources(), &request);
@@ -125,15 +126,15 @@ impl Authorizer {
         if self.decide(identity, subject, KafkaAction::WriteData, subject.arns.topic("*")) != Effect::Allow {
             return on_cluster;
         }
-        let Some(user) = self.user(identity) else {
+        let Some(cached) = self.principals.principal(&identity.actor) else {
             return Effect::ImplicitDeny;
         };
         let cluster = subject.cluster;
         let policy = self.catalog.policy(cluster.id);
-        let Some(bearing) = self.policies.bearing(&user, cluster.id, policy.as_ref()) else {
+        let Some(bearing) = self.policies.bearing(identity, &cached, cluster.id, policy.as_ref()) else {
             return Effect::ImplicitDeny;
         };
-        let tags = Tags::of(&user, cluster);
+        let tags = Tags::of(&cached.grants, cluster);
         let context = self.context(identity, &tags);
         let action = KafkaAction::WriteData.name();
         match deny_could_match(bearing.sources(), &context, action, subject.arns.topic_prefix()).statement {
@@ -142,22 +143,16 @@ impl Authorizer {
         }
     }
 
-    /// Whether the credential behind a connection may still be used: its key is active, its user exists.
+    /// Whether the credential behind a connection may still be used: its key is active, its user or role exists.
     pub(crate) fn still_valid(&self, identity: &Identity) -> bool {
-        let user_exists = self.user(identity).is_some();
+        let actor_exists = self.principals.exists(&identity.actor);
         match &identity.access_key_id {
             Some(key) if !identity.temporary => {
                 let status = self.principals.key(key).map(|cached| cached.key.status);
-                user_exists && status == Some(AccessKeyStatus::Active)
+                actor_exists && status == Some(AccessKeyStatus::Active)
             }
-            Some(_) | None => user_exists,
+            Some(_) | None => actor_exists,
         }
-    }
-
-    /// The user behind an identity. One of the same name that was made later is somebody else.
-    fn user(&self, identity: &Identity) -> Option<CachedUser> {
-        let cached = self.principals.user(identity.account, &identity.user)?;
-        (cached.user.user_id == identity.principal.id()).then_some(cached)
     }
 
     fn context<'a>(&'a self, identity: &'a Identity, tags: &'a Tags) -> RequestContext<'a> {
@@ -180,10 +175,10 @@ struct Tags {
 }
 
 impl Tags {
-    fn of(user: &CachedUser, cluster: &ClusterRecord) -> Self {
+    fn of(grants: &Grants, cluster: &ClusterRecord) -> Self {
         let list = |tags: &BTreeMap<String, String>| {
             tags.iter().map(|(key, value)| (key.clone(), value.clone())).collect()
         };
-        Self { principal: list(&user.user.tags), cluster: list(&cluster.tags) }
+        Self { principal: list(&grants.tags), cluster: list(&cluster.tags) }
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use crate::which_cluster::{DialledAs, HostNames, Reached};
 
 /// The ids of a cluster's brokers; replicas and ISR always read all of them.
-pub(crate) const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
+pub const BROKER_IDS: [BrokerId; 3] = [BrokerId::new(1), BrokerId::new(2), BrokerId::new(3)];
 
 /// A live gateway of a fleet, as clients reach it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,6 +11,37 @@ use crate::refusal::Refusal;
 /// Success.
 pub(crate) const NONE: i16 = 0;
 
+/// What an own request's refusal means for who asked, as far as it makes a difference to them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OwnRefusal {
+    /// The name is taken.
+    Exists,
+    /// There is no such topic.
+    Unknown,
+    /// The policies do not allow it.
+    Denied,
+    /// A rate is used up: ask more slowly.
+    Throttled,
+    /// It breaks a rule: ask for something else.
+    Invalid,
+    /// It cannot be done now: ask again.
+    Unavailable,
+}
+
+/// What the code in the answer of an own request means; `None` for success.
+pub(crate) fn own_refusal(code: i16) -> Option<OwnRefusal> {
+    let error = Wire::try_from_code(code)?;
+    Some(match error {
+        Wire::TopicAlreadyExists => OwnRefusal::Exists,
+        Wire::UnknownTopicOrPartition | Wire::UnknownTopicId => OwnRefusal::Unknown,
+        Wire::TopicAuthorizationFailed | Wire::ClusterAuthorizationFailed => OwnRefusal::Denied,
+        Wire::ThrottlingQuotaExceeded => OwnRefusal::Throttled,
+        error if error.is_retriable() => OwnRefusal::Unavailable,
+        Wire::UnknownServerError => OwnRefusal::Unavailable,
+        _ => OwnRefusal::Invalid,
+    })
+}
+
 /// The code of a refusal by the gateway.
 pub(crate) fn of_refusal(refusal: Refusal) -> i16 {
     match refusal {

@@ -60,6 +60,11 @@ impl Gateway {
         self.open(spec, close)
     }
 
+    /// What all connections share.
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     fn open(&self, spec: ListenerSpec, close: watch::Receiver<bool>) -> Result<u16, ListenError> {
         let listener = BoundListener::bind(spec)?;
         let port = listener.port();
@@ -93,7 +98,8 @@ impl Gateway {
         let clusters = self.shared.parts.catalog.clusters();
         let wanted: HashMap<ClusterId, u16> = clusters
             .iter()
-            .filter(|cluster| cluster.state == ClusterState::Active)
+            // A new cluster becomes active when its port can be reached.
+            .filter(|cluster| matches!(cluster.state, ClusterState::Creating | ClusterState::Active))
             .filter_map(|cluster| Some((cluster.id, cluster.port?)))
             .collect();
         open.retain(|cluster, close| {

@@ -35,9 +35,12 @@ mod topic_creation;
 mod usage;
 mod which_cluster;
 
+pub use api::own_requests::{OnBehalf, OwnRequestRefused};
+pub use brokers::BROKER_IDS;
 pub use brokers::{GatewayAddress, LiveGateways};
 pub use clock::{SystemWallClock, WallClock};
 pub use config::{ConfigInvalid, GatewayConfig};
+pub use error_code::OwnRefusal;
 pub use gateway::Gateway;
 pub use listener::{ListenError, ListenerSecurity, ListenerSpec};
 pub use random::{RandomBits, SystemRandom};

@@ -23,7 +23,7 @@ use crate::admission::{Admission, Admitted};
 use crate::authorize::{Identity, Source};
 use crate::brokers::{BrokerSource, ListedBroker};
 use crate::connection::{Authenticated, ByteStream, Opened, Transport, Unauthenticated};
-use crate::login::{LoginContext, principal_of};
+use crate::login::{LoginContext, actor_of, principal_of};
 use crate::metrics::ConnectionState;
 use crate::session::Session;
 use crate::shared::{Phase, Shared};
@@ -293,8 +293,9 @@ async fn serve_plaintext(
 ) {
     let parts = &door.shared.parts;
     let cluster = door.spec.bound_cluster.and_then(|cluster| parts.catalog.cluster(cluster));
-    let principal = parts.principals.user(account, &user).and_then(|cached| principal_of(&cached.user));
-    let (Some(cluster), Some(principal)) = (cluster, principal) else {
+    let principal = parts.principals.user(account, &user).and_then(|user| principal_of(&user));
+    let actor = principal.as_ref().and_then(actor_of);
+    let (Some(cluster), Some(principal), Some(actor)) = (cluster, principal, actor) else {
         tracing::warn!(%source, %user, "plaintext connection without a cluster or user to act as");
         return Transport::new(stream).close().await;
     };
@@ -303,8 +304,8 @@ async fn serve_plaintext(
         principal,
         access_key_id: None,
         temporary: false,
-        account,
-        user,
+        actor: Arc::new(actor),
+        session_policy: None,
         source: Source {
             address: source.ip().to_canonical(),
             secure: false,

@@ -9,9 +9,9 @@ use headgate_iam::{
     LoginRejected, Mechanism, Principal, PrincipalKind, UnixTime, VerifiedLogin, secret_box,
 };
 use headgate_metadata::audit::AuditResult;
-use headgate_metadata::id::ClusterId;
-use headgate_metadata::principals::CachedKey;
-use headgate_metadata::record::{AccessKeyStatus, ClusterRecord, ClusterState};
+use headgate_metadata::id::{ClusterId, TimestampMs};
+use headgate_metadata::principals::{Actor, ActorKind, CachedKey};
+use headgate_metadata::record::{AccessKeyStatus, ClusterRecord, ClusterState, KeyUseRecord};
 
 use crate::authorize::{Identity, Source, Subject, rights};
 use crate::shared::{AuditLine, Shared};
@@ -131,8 +131,9 @@ async fn attempt(
     let now = shared.parts.clock.now();
     let verified = prove(shared, &claim, &material, reached.cluster, now)?;
     trail.principal = Some(verified.principal.arn().to_owned());
-    let identity = identity_of(&verified, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
-    // A session ends with its user.
+    note_use(shared, &claim, &material, now);
+    let identity = identity_of(&verified, &material, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
+    // A session ends with its user or role.
     if identity.temporary && !shared.authorizer.still_valid(&identity) {
         return Err(LoginRejected::SecurityTokenInvalid.into());
     }
@@ -234,7 +235,7 @@ fn material_of(shared: &Shared, cached: &CachedKey) -> Option<KeyMaterial> {
         AccessKeyStatus::Active => KeyStatus::Active,
         AccessKeyStatus::Inactive => KeyStatus::Inactive,
     };
-    Some(KeyMaterial::long_term(secret, status, principal_of(&cached.owner.user)?))
+    Some(KeyMaterial::long_term(secret, status, principal_of(&cached.owner)?))
 }
 
 /// The principal of a stored user.
@@ -250,15 +251,15 @@ pub(crate) fn arns_of(cluster: &ClusterRecord, region: &str) -> ClusterArns {
     ClusterArns::new("aws", region, &account, &cluster.name, &cluster.arn_uuid)
 }
 
-/// Only users have policies here; a principal of another kind has none and so no identity to connect with.
-fn identity_of(verified: &VerifiedLogin, context: &LoginContext) -> Option<Identity> {
-    let PrincipalKind::User { name } = verified.principal.kind() else { return None };
+/// Only users and roles have policies; a principal of another kind has none and so no identity to connect with.
+fn identity_of(verified: &VerifiedLogin, material: &KeyMaterial, context: &LoginContext) -> Option<Identity> {
+    let actor = actor_of(&verified.principal)?;
     Some(Identity {
         arn: verified.principal.arn().into(),
         access_key_id: Some(verified.access_key_id.as_str().into()),
         temporary: verified.token_issued_at.is_some(),
-        account: verified.principal.account().as_str().parse().ok()?,
-        user: name.clone(),
+        actor: Arc::new(actor),
+        session_policy: material.session().and_then(|session| session.policy.as_deref()).map(Into::into),
         source: Source {
             address: context.source.ip().to_canonical(),
             secure: context.secure,
@@ -267,6 +268,31 @@ fn identity_of(verified: &VerifiedLogin, context: &LoginContext) -> Option<Ident
         },
         principal: verified.principal.clone(),
     })
+}
+
+/// The user or role whose policies are the principal's.
+pub(crate) fn actor_of(principal: &Principal) -> Option<Actor> {
+    let account = principal.account().as_str().parse().ok()?;
+    let (kind, name, id) = match principal.kind() {
+        PrincipalKind::User { name } => (ActorKind::User, name.as_str(), principal.id()),
+        PrincipalKind::RoleSession { role_arn, .. } => {
+            (ActorKind::Role, role_arn.rsplit('/').next()?, principal.id().split(':').next()?)
+        }
+        PrincipalKind::Root => return None,
+    };
+    Some(Actor { account, kind, name: name.to_owned(), id: id.to_owned() })
+}
+
+/// Notes when a long-term key was used.
+fn note_use(shared: &Shared, claim: &ClaimedLogin, material: &KeyMaterial, now: UnixTime) {
+    if material.session().is_none() {
+        let used = KeyUseRecord {
+            at: TimestampMs::new(u64::try_from(now.as_millis()).unwrap_or(0)),
+            service: claim.scope().service().to_owned(),
+            region: claim.scope().region().to_owned(),
+        };
+        shared.parts.principals.uses().observe(claim.access_key_id(), used);
+    }
 }
 
 async fn check_connect(
@@ -288,7 +314,7 @@ async fn check_connect(
         effect,
     };
     // A denial names the cluster and its account, which are not a stranger's to know.
-    if identity.account != cluster.account {
+    if identity.actor.account != cluster.account {
         // For a cluster that does not exist the store is asked, so here too: the answers must take the same time.
         look_again(shared).await?;
         let text = no_cluster_for(shared, cluster.id, identity);

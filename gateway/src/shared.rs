@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use headgate_iam::MasterKey;
-use headgate_metadata::audit::{AuditRecord, AuditResult, SharedAudit};
+use headgate_metadata::audit::{AuditDetails, AuditRecord, AuditResult, SharedAudit};
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::id::Incarnation;
 use headgate_metadata::principals::Principals;
@@ -135,6 +135,7 @@ impl Shared {
             resource: line.resource,
             result: line.result,
             reason: line.reason,
+            details: AuditDetails::default(),
         });
     }
 }

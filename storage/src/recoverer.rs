@@ -22,7 +22,6 @@ use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::fleet::{Fleet, Member};
 use crate::peer::{PeerCall, PeerReply, PeerRequest};
-use crate::planted::{Bug, is_planted};
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -148,8 +147,6 @@ impl Recoverer {
         // A copy that holds nothing above what is flushed lacks nothing that was acknowledged: it was never sent any.
         let end = held.iter().map(|(_, position)| *position).filter(|position| *position > flushed).min();
         let end = end.unwrap_or(flushed);
-        let longest = held.iter().map(|(_, position)| *position).max().unwrap_or(end);
-        let end = if is_planted(Bug::LongestCopyIsTheEnd) { longest } else { end };
         let holders = held.into_iter().filter(|(_, position)| *position >= end).map(|(member, _)| member);
         Ok((end, holders.collect()))
     }

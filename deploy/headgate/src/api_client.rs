@@ -183,20 +183,35 @@ impl Answer {
         let text = std::str::from_utf8(&self.0).context("the server's answer is not UTF-8")?;
         element(text, name).with_context(|| format!("the server's answer has no {name}"))
     }
+
+    /// The texts of all elements of this name, in an AWS Query answer.
+    pub(crate) fn elements(&self, name: &str) -> Result<Vec<String>> {
+        let text = std::str::from_utf8(&self.0).context("the server's answer is not UTF-8")?;
+        Ok(elements(text, name))
+    }
+}
+
+/// The texts of all elements of this name that hold no further elements.
+fn elements(xml: &str, name: &str) -> Vec<String> {
+    let (open, close) = (format!("<{name}>"), format!("</{name}>"));
+    let parts = xml.split(&open).skip(1).filter_map(|part| part.split_once(&close));
+    parts.map(|(content, _)| content).filter(|content| !content.contains('<')).map(unescape).collect()
 }
 
 /// These answers hold no nested elements of the same name, so looking for the tags is enough.
 fn element(xml: &str, name: &str) -> Option<String> {
     let (_, rest) = xml.split_once(&format!("<{name}>"))?;
     let (content, _) = rest.split_once(&format!("</{name}>"))?;
-    Some(
-        content
-            .replace("&lt;", "<")
-            .replace("&gt;", ">")
-            .replace("&quot;", "\"")
-            .replace("&apos;", "'")
-            .replace("&amp;", "&"),
-    )
+    Some(unescape(content))
+}
+
+fn unescape(content: &str) -> String {
+    content
+        .replace("&lt;", "<")
+        .replace("&gt;", ">")
+        .replace("&quot;", "\"")
+        .replace("&apos;", "'")
+        .replace("&amp;", "&")
 }
 
 fn refusal(status: StatusCode, body: &[u8]) -> anyhow::Error {
@@ -232,6 +247,13 @@ mod tests {
         assert_eq!(json.to_string(), "not yours (HTTP 403)");
         let xml = b"<ErrorResponse><Error><Code>NoSuchEntity</Code><Message>no &lt;x&gt;</Message></Error></ErrorResponse>";
         assert_eq!(refusal(StatusCode::NOT_FOUND, xml).to_string(), "NoSuchEntity: no <x> (HTTP 404)");
+    }
+
+    #[test]
+    fn a_list_is_read_element_by_element() {
+        let xml = "<L><member><N>a&amp;b</N></member><member><N>c</N></member></L><P><member>p</member></P>";
+        assert_eq!(elements(xml, "N"), ["a&b", "c"]);
+        assert_eq!(elements(xml, "member"), ["p"], "what holds elements is no text");
     }
 
     #[test]

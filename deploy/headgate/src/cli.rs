@@ -36,7 +36,10 @@ pub(crate) enum Command {
     /// Open, list, describe and close clusters.
     #[command(subcommand)]
     Cluster(ClusterCommand),
-    /// Create users.
+    /// Create, list, describe and delete topics.
+    #[command(subcommand)]
+    Topic(TopicCommand),
+    /// Create, list, describe and delete users.
     #[command(subcommand)]
     User(UserCommand),
     /// Create and deactivate access keys.
@@ -133,6 +136,79 @@ pub(crate) enum UserCommand {
         #[command(flatten)]
         api: Api,
     },
+    /// List the account's users.
+    List {
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Show one user with its keys, policies and groups.
+    Describe {
+        /// The user's name.
+        name: String,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Delete a user with its keys and policies: its sessions end within seconds.
+    Delete {
+        /// The user's name.
+        name: String,
+        #[command(flatten)]
+        api: Api,
+    },
+}
+
+/// `headgate topic …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum TopicCommand {
+    /// Create a topic and print its ARN.
+    Create {
+        /// The topic's name.
+        name: String,
+        /// In which cluster, by its name.
+        #[arg(long)]
+        cluster: String,
+        /// How many partitions.
+        #[arg(long, default_value_t = 1)]
+        partitions: u32,
+        /// A config of the topic; may be given several times.
+        #[arg(long, value_name = "NAME=VALUE", value_parser = name_and_value)]
+        config: Vec<(String, String)>,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// List a cluster's topics.
+    List {
+        /// Of which cluster, by its name.
+        #[arg(long)]
+        cluster: String,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Show one topic.
+    Describe {
+        /// The topic's name.
+        name: String,
+        /// In which cluster, by its name.
+        #[arg(long)]
+        cluster: String,
+        #[command(flatten)]
+        api: Api,
+    },
+    /// Delete a topic; its data goes.
+    Delete {
+        /// The topic's name.
+        name: String,
+        /// In which cluster, by its name.
+        #[arg(long)]
+        cluster: String,
+        #[command(flatten)]
+        api: Api,
+    },
+}
+
+fn name_and_value(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("NAME=VALUE is expected, such as retention.ms=60000")?;
+    Ok((name.trim().to_owned(), value.trim().to_owned()))
 }
 
 /// `headgate key …`

@@ -9,7 +9,8 @@ use headgate_iam::{
 };
 use headgate_metadata::id::{AccountId, ClusterId, TimestampMs};
 use headgate_metadata::record::{
-    AccessKeyRecord, AccessKeyStatus, CellRecord, ClusterRecord, ClusterState, Record as _, UserRecord,
+    AccessKeyRecord, AccessKeyStatus, CellRecord, ClusterLife, ClusterRecord, ClusterState, Record as _,
+    UserRecord,
 };
 use headgate_metadata::store::{Compare, Outcome, SharedStore, Transaction, Write};
 use headgate_metadata::{clusters, keys, users};
@@ -88,6 +89,8 @@ async fn administrator(store: &SharedStore, account: AccountId, now: TimestampMs
         account,
         created: now,
         policies: BTreeMap::from([("administrator".to_owned(), EVERYTHING.to_owned())]),
+        attached: [].into(),
+        groups: [].into(),
         access_keys: Vec::new(),
         tags: BTreeMap::new(),
     };
@@ -140,6 +143,7 @@ pub(crate) async fn demo(store: &SharedStore, cell: &CellRecord, now: TimestampM
         auto_create_topics: true,
         port: None,
         tags: BTreeMap::new(),
+        life: ClusterLife::default(),
     };
     Ok(clusters::create(&**store, cluster, None).await?.0)
 }

@@ -26,12 +26,13 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tokio_rustls::TlsAcceptor;
 
+use crate::control_topics::GatewayTopics;
 use crate::data_dir::DataDir;
 use crate::listen::Listen;
 use crate::random::random_bytes;
 
-/// The audit log is rotated at this size; one older file is kept.
-const AUDIT_BYTES_MAX: u64 = 256 << 20;
+/// The audit log is rotated at this size; a few older files are kept.
+const AUDIT_BYTES_MAX: u64 = 64 << 20;
 
 /// How long whoever creates a cluster waits for its port at most; afterwards its clients retry, as they do anyway.
 const REACHABLE_MAX: Duration = Duration::from_secs(2);
@@ -58,6 +59,8 @@ pub(crate) struct FrontParts {
     pub(crate) cluster_ports: Option<RangeInclusive<u16>>,
     /// `[gateway]` of the configuration.
     pub(crate) gateway: toml::Table,
+    /// `[control]` of the configuration.
+    pub(crate) control: toml::Table,
     /// For listeners of the control API that are not on loopback.
     pub(crate) api_tls: Option<TlsAcceptor>,
     /// Metrics so far.
@@ -76,7 +79,12 @@ impl Front {
     /// Makes it; nothing listens yet. The audit log is written into the data directory.
     pub(crate) async fn new(data: &DataDir, mut parts: FrontParts) -> Result<Self> {
         let principals = Principals::start(Arc::clone(&parts.store)).await?;
-        let audit: SharedAudit = Arc::new(AuditFile::open(&data.join("audit.log"), AUDIT_BYTES_MAX)?);
+        let audit: SharedAudit = Arc::new(AuditFile::open(
+            &data.join("audit.log"),
+            AUDIT_BYTES_MAX,
+            parts.cell.region.clone(),
+            Box::new(uuid::Uuid::new_v4),
+        )?);
         let gateway_parts = GatewayParts {
             storage: parts.storage,
             catalog: Arc::clone(&parts.catalog),
@@ -96,6 +104,7 @@ impl Front {
             parts.gateway.try_into().context("section [gateway] of the configuration")?;
         let gateway = Arc::new(Gateway::new(config, gateway_parts, &mut parts.registry)?);
         let metrics = ControlMetrics::register(&mut parts.registry);
+        let topics = GatewayTopics::new(Arc::clone(&gateway), Arc::clone(&parts.store));
         let components = Components {
             store: parts.store,
             catalog: parts.catalog,
@@ -104,13 +113,16 @@ impl Front {
             audit,
             bills: parts.bills,
             bootstrap: parts.bootstrap,
+            topics: Arc::new(topics),
             ready: parts.ready,
             registry: Arc::new(parts.registry),
             metrics,
             clock: Arc::new(|| UnixTime::from(std::time::SystemTime::now())),
             random: Arc::new(random_bytes),
         };
-        let mut config = ControlConfig::new(parts.cell.region, parts.cell.slots);
+        let mut config: ControlConfig =
+            parts.control.try_into().context("section [control] of the configuration")?;
+        (config.region, config.cell_slots) = (parts.cell.region, parts.cell.slots);
         config.cluster_ports = parts.cluster_ports;
         let control = ControlServer::new(config, components, parts.api_tls)?;
         Ok(Self { gateway, control, stop_control: watch::Sender::new(false), tasks: JoinSet::new() })
@@ -160,11 +172,15 @@ pub(crate) async fn bind(listen: &Listen) -> Result<Vec<TcpListener>> {
 }
 
 /// Waits until a cluster's own port accepts, so that whoever was told it can use it at once.
-pub(crate) async fn port_opened(address: SocketAddr) {
+pub(crate) async fn port_opened(address: SocketAddr) -> bool {
     let give_up = Instant::now() + REACHABLE_MAX;
-    while Instant::now() < give_up && TcpStream::connect(address).await.is_err() {
+    while Instant::now() < give_up {
+        if TcpStream::connect(address).await.is_ok() {
+            return true;
+        }
         sleep(LOOK_AGAIN).await;
     }
+    false
 }
 
 fn taken(address: impl std::fmt::Display, flag: &str) -> String {

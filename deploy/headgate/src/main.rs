@@ -9,6 +9,7 @@ mod billing;
 mod certificates;
 mod cli;
 mod command;
+mod control_topics;
 mod data_dir;
 mod descriptors;
 mod dev;
@@ -50,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Metering(flags) => roles::metering::run(*flags),
         Command::Cell(command) => command::block_on(command::cell::run(command)),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
+        Command::Topic(command) => command::block_on(command::topic::run(command)),
         Command::User(command) => command::block_on(command::user::run(command)),
         Command::Key(command) => command::block_on(command::key::run(command)),
         Command::Session(command) => command::block_on(command::session::run(command)),

@@ -5,6 +5,7 @@ use http_body_util::Full;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use hyper::{Response, StatusCode};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::error::ApiError;
 use crate::service::Dialect;
@@ -17,17 +18,43 @@ pub(crate) struct Answer {
     pub(crate) content_type: &'static str,
     pub(crate) headers: Vec<(&'static str, String)>,
     pub(crate) body: Bytes,
+    shown: Shown,
+}
+
+/// What an audit line may show of an answer.
+#[derive(Debug)]
+enum Shown {
+    /// It holds a secret, or is no structure.
+    Nothing,
+    /// The body, which is JSON.
+    Body,
+    /// This.
+    Elements(Value),
 }
 
 impl Answer {
     pub(crate) fn new(status: u16, content_type: &'static str, body: impl Into<Bytes>) -> Self {
-        Self { status, content_type, headers: Vec::new(), body: body.into() }
+        Self { status, content_type, headers: Vec::new(), body: body.into(), shown: Shown::Nothing }
     }
 
     /// A JSON answer of a success.
     pub(crate) fn json(value: &impl Serialize) -> Self {
+        Self { shown: Shown::Body, ..Self::secret_json(value) }
+    }
+
+    /// A JSON answer of which nothing may stand in the audit line.
+    pub(crate) fn secret_json(value: &impl Serialize) -> Self {
         let body = serde_json::to_vec(value).expect("answers hold nothing that JSON cannot express");
         Self::new(200, "application/json", body)
+    }
+
+    /// What the audit line shows.
+    pub(crate) fn elements(&self) -> Option<Value> {
+        match &self.shown {
+            Shown::Nothing => None,
+            Shown::Body => serde_json::from_slice(&self.body).ok(),
+            Shown::Elements(elements) => Some(elements.clone()),
+        }
     }
 
     /// A success that says nothing more.
@@ -38,12 +65,14 @@ impl Answer {
     /// The answer of a Query call: `<ActionResponse><ActionResult>…</ActionResult>…`; actions without a result have none.
     pub(crate) fn query(dialect: Dialect, action: &str, request_id: &str, result: Option<Xml>) -> Self {
         let namespace = namespace_of(dialect);
+        let shown = result.as_ref().map_or(Shown::Nothing, |result| Shown::Elements(result.to_json()));
         let mut xml = Xml::new();
         if let Some(result) = result {
-            xml = xml.element(&format!("{action}Result"), |element| element.append(&result));
+            xml = xml.element(&format!("{action}Result"), |element| element.append(result));
         }
         xml = xml.element("ResponseMetadata", |element| element.text("RequestId", request_id));
-        Self::new(200, "text/xml", xml.into_document(&format!("{action}Response"), namespace))
+        let document = xml.into_document(&format!("{action}Response"), namespace);
+        Self { shown, ..Self::new(200, "text/xml", document) }
     }
 
     /// An error, in the words of the dialect.

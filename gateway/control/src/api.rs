@@ -1,34 +1,32 @@
 //! Every request's way: rate of its source, signature, rate of its principal, the operation, the audit line.
 
-use chrono::{DateTime, SecondsFormat};
-use headgate_metadata::audit::{AuditRecord, AuditResult};
-
 use crate::answer::Answer;
 use crate::authenticate;
-use crate::call::{Call, Trail};
+use crate::call::Call;
 use crate::components::Components;
 use crate::config::ControlConfig;
-use crate::deletions::Deletions;
 use crate::error::ApiError;
+use crate::lifecycle::Lifecycle;
 use crate::limits::Limits;
 use crate::metrics::Ending;
 use crate::request::ApiRequest;
 use crate::service::{Dialect, Service};
+use crate::trail::Trail;
 use crate::{iam, kafka, native, plain, sts};
 
 /// Everything the operations work with.
 pub(crate) struct Api {
     pub(crate) config: ControlConfig,
     pub(crate) components: Components,
-    pub(crate) deletions: Deletions,
+    pub(crate) lifecycle: Lifecycle,
     limits: Limits,
 }
 
 impl Api {
     pub(crate) fn new(config: ControlConfig, components: Components) -> Self {
         let limits = Limits::new(&config);
-        let deletions = Deletions::new(components.store.clone(), components.clock.clone());
-        Self { config, components, deletions, limits }
+        let lifecycle = Lifecycle::new(&config, &components);
+        Self { config, components, lifecycle, limits }
     }
 
     /// Asked before a request's body is read.
@@ -49,13 +47,13 @@ impl Api {
             Ok(claim) => self.run(&request, &claim, service, &trail).await,
             Err(rejected) => Err(rejected.into()),
         };
-        self.record(&request, service, &trail, result.as_ref().err());
+        self.record(&request, service, &trail, result.as_ref());
         result.unwrap_or_else(|error| Answer::error(dialect, &error, &request.id))
     }
 
     /// Answers a request that no operation sees: over its source's rate, too large, too slow.
     pub(crate) fn refuse(&self, request: &ApiRequest, error: &ApiError) -> Answer {
-        self.record(request, None, &Trail::default(), Some(error));
+        self.record(request, None, &Trail::default(), Err(error));
         Answer::error(Dialect::of(None, &request.raw_path), error, &request.id)
     }
 
@@ -69,47 +67,41 @@ impl Api {
         let operation = service.map(|service| Operation::route(service, request));
         if let Some(Ok(operation)) = &operation {
             drop(trail.action.set(operation.action()));
+            if let Operation::Kafka(operation) = operation {
+                drop(trail.path.set(operation.path()));
+            }
         }
         let verified =
             authenticate::verify(&self.components, &self.config.region, claim, service, request.now).await;
-        let caller = verified?;
-        drop(trail.principal.set(caller.principal.arn().to_owned()));
+        let verified = verified?;
+        let caller = trail.caller.get_or_init(|| verified);
         self.limits.check_principal(caller.principal.arn())?;
         // A service that is not ours never verifies, so there is one here.
         let operation = operation.unwrap_or_else(|| Err(ApiError::internal()))?;
-        let call = Call { api: self, request, caller: &caller, action: operation.action(), trail };
+        let call = Call { api: self, request, caller, action: operation.action(), trail };
         operation.run(&call).await
     }
 
+    /// Counts the request, and writes its audit line.
     fn record(
         &self,
         request: &ApiRequest,
         service: Option<Service>,
         trail: &Trail,
-        error: Option<&ApiError>,
+        result: Result<&Answer, &ApiError>,
     ) {
-        let (result, ending) = match error {
-            None => (AuditResult::Allowed, Ending::Done),
-            Some(error) if error.is_throttle() => (AuditResult::Denied, Ending::Throttled),
-            Some(error) if error.is_denial() => (AuditResult::Denied, Ending::Denied),
-            Some(error) if error.code.status < 500 => (AuditResult::Failed, Ending::ClientError),
-            Some(_) => (AuditResult::Failed, Ending::ServerError),
+        let ending = match result {
+            Ok(_) => Ending::Done,
+            Err(error) if error.is_throttle() => Ending::Throttled,
+            Err(error) if error.is_denial() => Ending::Denied,
+            Err(error) if error.code.status < 500 => Ending::ClientError,
+            Err(_) => Ending::ServerError,
         };
         self.components.metrics.observe_request(service, ending);
-        let action = trail.action.get().cloned();
-        let unknown = || format!("{}:unknown", service.map_or("control", Service::name));
-        self.components.audit.record(&AuditRecord {
-            time: DateTime::from_timestamp_millis(request.now.as_millis())
-                .unwrap_or_default()
-                .to_rfc3339_opts(SecondsFormat::Millis, true),
-            source: request.source.to_string(),
-            principal: trail.principal.get().cloned(),
-            cluster: trail.cluster.get().cloned(),
-            action: action.unwrap_or_else(unknown),
-            resource: trail.resource.get().cloned(),
-            result,
-            reason: error.map(|error| error.reason.clone().unwrap_or_else(|| error.message.clone())),
-        });
+        if ending == Ending::Throttled && !self.limits.is_told() {
+            return;
+        }
+        self.components.audit.record(&trail.record(request, service, result));
     }
 }
 
@@ -145,7 +137,7 @@ impl Operation {
         match self {
             Self::Kafka(operation) => operation.run(call).await,
             Self::Iam(operation) => operation.run(call).await,
-            Self::Sts(operation) => operation.run(call),
+            Self::Sts(operation) => operation.run(call).await,
             Self::Headgate(operation) => operation.run(call).await,
         }
     }

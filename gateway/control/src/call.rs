@@ -1,8 +1,6 @@
 //! One call under way: who asks for which action, and what the audit line will say of it.
 
-use std::sync::OnceLock;
-
-use headgate_iam::{AccessRequest, Effect, PolicySources, RequestContext, evaluate};
+use headgate_iam::{AccessDenied, AccessRequest, Effect, Policy, PolicySources, RequestContext, evaluate};
 use headgate_metadata::id::{ClusterId, Revision, TimestampMs};
 
 use crate::api::Api;
@@ -10,15 +8,7 @@ use crate::authenticate::Caller;
 use crate::error::ApiError;
 use crate::request::ApiRequest;
 use crate::tags::{Tags, pairs};
-
-/// What becomes known of a call while it runs, for its audit line.
-#[derive(Debug, Default)]
-pub(crate) struct Trail {
-    pub(crate) action: OnceLock<String>,
-    pub(crate) principal: OnceLock<String>,
-    pub(crate) resource: OnceLock<String>,
-    pub(crate) cluster: OnceLock<String>,
-}
+use crate::trail::Trail;
 
 /// A call whose caller is proven.
 pub(crate) struct Call<'a> {
@@ -38,43 +28,93 @@ pub(crate) struct TagContext<'a> {
     pub(crate) request: Option<&'a Tags>,
 }
 
-/// How a call without an Allow is decided.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Unless {
-    Allowed,
-    Denied,
+/// A question to the policies.
+#[derive(Clone, Copy, Default)]
+struct Question<'q> {
+    action: &'q str,
+    resource: &'q str,
+    tags: TagContext<'q>,
+    /// That of the resource.
+    policy: Option<&'q Policy>,
+    /// Condition keys of the service.
+    keys: &'q [(&'q str, &'q str)],
 }
 
 impl Call<'_> {
     /// Lets the call go on only if a policy allows the action on the resource and none denies it.
     pub(crate) fn authorize(&self, resource: &str, tags: TagContext<'_>) -> Result<(), ApiError> {
-        self.decide(resource, tags, Unless::Allowed)
+        self.authorize_action(&self.action, resource, tags)
+    }
+
+    /// The same for another action than the call's own.
+    pub(crate) fn authorize_action(
+        &self,
+        action: &str,
+        resource: &str,
+        tags: TagContext<'_>,
+    ) -> Result<(), ApiError> {
+        let question = Question { action, resource, tags, ..Question::default() };
+        self.check(&question, self.decide(&question))
+    }
+
+    /// For a resource that may have a policy of its own, which takes part; `keys` are the service's own condition keys.
+    pub(crate) fn authorize_with(
+        &self,
+        resource: &str,
+        policy: Option<&Policy>,
+        keys: &[(&str, &str)],
+    ) -> Result<(), ApiError> {
+        let action = &*self.action;
+        let question = Question { action, resource, policy, keys, ..Question::default() };
+        self.check(&question, self.decide(&question))
     }
 
     /// For the calls that AWS lets everybody make about themselves: only an explicit Deny stops them.
     pub(crate) fn authorize_unless_denied(&self, resource: &str) -> Result<(), ApiError> {
-        self.decide(resource, TagContext::default(), Unless::Denied)
+        let question = Question { action: &self.action, resource, ..Question::default() };
+        match self.decide(&question) {
+            Effect::ImplicitDeny => Ok(()),
+            effect => self.check(&question, effect),
+        }
     }
 
-    fn decide(&self, resource: &str, tags: TagContext<'_>, unless: Unless) -> Result<(), ApiError> {
+    /// Whether the caller may; for filters, which deny nothing that was asked for.
+    pub(crate) fn may(&self, action: &str, resource: &str, tags: TagContext<'_>) -> bool {
+        self.decide(&Question { action, resource, tags, ..Question::default() }) == Effect::Allow
+    }
+
+    fn check(&self, question: &Question<'_>, effect: Effect) -> Result<(), ApiError> {
+        if effect == Effect::Allow {
+            return Ok(());
+        }
+        let (action, resource) = (question.action.to_owned(), question.resource.to_owned());
+        let principal = self.caller.principal.arn().to_owned();
+        Err(AccessDenied { action, resource, principal, effect }.into())
+    }
+
+    fn decide(&self, question: &Question<'_>) -> Effect {
         // The first resource asked for is the one the audit line names.
-        drop(self.trail.resource.set(resource.to_owned()));
-        let resource_tags = tags.resource.map(pairs).unwrap_or_default();
-        let request_tags = tags.request.map(pairs).unwrap_or_default();
+        drop(self.trail.resource.set(question.resource.to_owned()));
+        let resource_tags = question.tags.resource.map(pairs).unwrap_or_default();
+        let request_tags = question.tags.request.map(pairs).unwrap_or_default();
+        let rights = &self.caller.rights;
         let mut context = RequestContext::new(&self.caller.principal, self.request.now);
         context.source_ip = Some(self.request.source.ip());
         context.secure_transport = self.request.secure;
         context.user_agent = self.request.header("user-agent");
         context.token_issued_at = self.caller.token_issued_at;
         context.region = Some(&self.api.config.region);
+        context.principal_tags = &rights.tags;
         context.resource_tags = &resource_tags;
         context.request_tags = &request_tags;
-        let request = AccessRequest { action: &self.action, resource, context: &context };
-        let decision = evaluate(PolicySources { identity: &self.caller.policies, resource: None }, &request);
-        if unless == Unless::Denied && decision.effect == Effect::ImplicitDeny {
-            return Ok(());
-        }
-        Ok(decision.into_result(&request)?)
+        context.service_keys = question.keys;
+        let (action, resource) = (question.action, question.resource);
+        let sources = PolicySources {
+            identity: &rights.policies,
+            resource: question.policy,
+            session: rights.session.as_ref(),
+        };
+        evaluate(sources, &AccessRequest { action, resource, context: &context }).effect
     }
 
     /// Names the cluster in the audit line.
@@ -86,9 +126,14 @@ impl Call<'_> {
         TimestampMs::new(u64::try_from(self.request.now.as_millis()).unwrap_or(0))
     }
 
+    /// The ARN of a user, group, role or policy of the caller's account.
+    pub(crate) fn iam_arn(&self, kind: &str, name: &str) -> String {
+        format!("arn:aws:iam::{}:{kind}/{name}", self.caller.account)
+    }
+
     /// The ARN of a user of the caller's account.
     pub(crate) fn user_arn(&self, name: &str) -> String {
-        format!("arn:aws:iam::{}:user/{name}", self.caller.account)
+        self.iam_arn("user", name)
     }
 
     /// Waits until this process has seen an own change, so that the caller's next request finds it. The change stands in any

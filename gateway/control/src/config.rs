@@ -5,14 +5,20 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// Numbers and names an operator turns.
-#[derive(Debug, Clone)]
+use serde::{Deserialize, Deserializer};
+
+/// Numbers and names an operator turns. Durations are read as milliseconds, under names that say so.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct ControlConfig {
     /// The AWS region name this cell answers for: part of every ARN and of every accepted signature.
+    #[serde(skip)]
     pub region: String,
     /// The number of slots of the cell, from which a new cluster gets its set.
+    #[serde(skip)]
     pub cell_slots: u16,
     /// The listener ports that clusters are given; `None` where clusters are reached by name.
+    #[serde(skip)]
     pub cluster_ports: Option<RangeInclusive<u16>>,
     /// The longest request body. Default 1 MiB; higher: a stranger can make the process hold more memory; lower: big
     /// policies are refused.
@@ -30,9 +36,27 @@ pub struct ControlConfig {
     pub principal_requests_per_second: NonZeroU32,
     /// How long a request's head and body may take to arrive, each. Default 10 s.
     /// Higher: slow sockets are held longer; lower: bad links fail.
+    #[serde(rename = "receive_ms_max", deserialize_with = "milliseconds")]
     pub receive_max: Duration,
     /// How long connections get to finish when the server stops. Default 10 s.
+    #[serde(rename = "drain_ms_max", deserialize_with = "milliseconds")]
     pub drain_max: Duration,
+    /// How long a new cluster may take to become reachable before it is `FAILED`. Default 60 s.
+    /// Higher: a cluster that will never work looks as if it might; lower: a busy process fails clusters that would work.
+    #[serde(rename = "cluster_creation_ms_max", deserialize_with = "milliseconds")]
+    pub cluster_creation_max: Duration,
+    /// How long a deleted cluster stays `DELETING` before its topics, groups and data are removed. Default 30 s. Higher: its
+    /// name, port and data are held longer; lower: less time for every gateway to end its connections first.
+    #[serde(rename = "cluster_removal_delay_ms", deserialize_with = "milliseconds")]
+    pub cluster_removal_delay: Duration,
+    /// How long credentials of a role last at most, whatever was asked for and the role allows. Default 12 h, the longest
+    /// that can be asked for. Higher: no use; lower: a stolen credential is worth less, and clients authenticate more often.
+    #[serde(rename = "role_session_ms_max", deserialize_with = "milliseconds")]
+    pub role_session_max: Duration,
+}
+
+fn milliseconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+    u64::deserialize(deserializer).map(Duration::from_millis)
 }
 
 /// Settings that cannot work together.
@@ -68,13 +92,13 @@ pub enum InvalidControlConfig {
     PlaintextOffLoopback(IpAddr),
 }
 
-impl ControlConfig {
-    /// The defaults for a cell.
-    pub fn new(region: impl Into<String>, cell_slots: u16) -> Self {
+impl Default for ControlConfig {
+    /// The defaults for no cell: region and slots are still to be said.
+    fn default() -> Self {
         let per_second = |rate: u32| NonZeroU32::new(rate).expect("the defaults are not zero");
         Self {
-            region: region.into(),
-            cell_slots,
+            region: String::new(),
+            cell_slots: 0,
             cluster_ports: None,
             request_bytes_max: 1 << 20,
             in_flight_bytes_max: 64 << 20,
@@ -83,7 +107,17 @@ impl ControlConfig {
             principal_requests_per_second: per_second(200),
             receive_max: Duration::from_secs(10),
             drain_max: Duration::from_secs(10),
+            cluster_creation_max: Duration::from_mins(1),
+            cluster_removal_delay: Duration::from_secs(30),
+            role_session_max: Duration::from_hours(12),
         }
+    }
+}
+
+impl ControlConfig {
+    /// The defaults for a cell.
+    pub fn new(region: impl Into<String>, cell_slots: u16) -> Self {
+        Self { region: region.into(), cell_slots, ..Self::default() }
     }
 
     /// Rejects settings that cannot work.
@@ -107,6 +141,9 @@ impl ControlConfig {
         }
         if self.receive_max.is_zero() {
             return Err(InvalidControlConfig::Zero("receive_max"));
+        }
+        if self.role_session_max.is_zero() {
+            return Err(InvalidControlConfig::Zero("role_session_max"));
         }
         if self.cluster_ports.as_ref().is_some_and(RangeInclusive::is_empty) {
             return Err(InvalidControlConfig::NoPorts);

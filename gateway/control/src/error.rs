@@ -41,12 +41,16 @@ codes! {
     NOT_FOUND = "NotFoundException", "NoSuchEntity", 404;
     /// The name is taken, or the state forbids it.
     CONFLICT = "ConflictException", "EntityAlreadyExists", 409;
+    /// The topic's name is taken.
+    TOPIC_EXISTS = "TopicExistsException", "EntityAlreadyExists", 409;
     /// The resource is still in use.
     DELETE_CONFLICT = "ConflictException", "DeleteConflict", 409;
     /// A quota of the account or user.
     LIMIT_EXCEEDED = "ConflictException", "LimitExceeded", 409;
     /// A policy that does not compile.
     MALFORMED_POLICY = "BadRequestException", "MalformedPolicyDocument", 400;
+    /// A session policy that is too long.
+    PACKED_POLICY_TOO_LARGE = "BadRequestException", "PackedPolicyTooLarge", 400;
     /// Too many requests.
     THROTTLED = "TooManyRequestsException", "Throttling", 429;
     /// The body is beyond the limit.
@@ -92,6 +96,14 @@ impl ApiError {
     /// Something here is broken; what, is logged by the caller of this.
     pub(crate) fn internal() -> Self {
         Self::new(Self::INTERNAL, "The request could not be processed because of an internal error.")
+    }
+
+    /// The code, in the words of the dialect.
+    pub(crate) fn name(&self, dialect: Dialect) -> &'static str {
+        match dialect {
+            Dialect::Json => self.code.json,
+            Dialect::Query { .. } => self.code.query,
+        }
     }
 
     /// The HTTP status. Query services answer throttles and unknown actions with 400, as AWS does.

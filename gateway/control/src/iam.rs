@@ -1,9 +1,8 @@
-//! The `iam` service (AWS Query, 2010-05-08): users, inline policies, access keys.
+//! The `iam` service (AWS Query, 2010-05-08): users, groups, roles, policies, access keys.
 
-use headgate_iam::UnixTime;
+use headgate_iam::{PrincipalKind, UnixTime};
 use headgate_metadata::id::TimestampMs;
-use headgate_metadata::record::UserRecord;
-use headgate_metadata::users::{self, UserError};
+use headgate_metadata::record::{GroupRecord, ManagedPolicyRecord, RoleRecord, UserRecord};
 
 use crate::answer::Answer;
 use crate::call::Call;
@@ -14,12 +13,17 @@ use crate::service::Dialect;
 use crate::xml::Xml;
 
 mod access_keys;
-mod memberships;
+mod attachments;
+mod groups;
+mod identity;
+mod inline_policies;
+mod managed_policies;
 mod names;
 mod paging;
-mod policies;
+mod roles;
 mod simulation;
-mod user;
+mod tags;
+mod users;
 
 /// Declares the calls from one list, so that none is routed and not run.
 macro_rules! operations {
@@ -53,21 +57,77 @@ macro_rules! operations {
 }
 
 operations! {
-    CreateUser => user::create;
-    GetUser => user::get;
-    ListUsers => user::list;
-    DeleteUser => user::delete;
-    PutUserPolicy => policies::put;
-    GetUserPolicy => policies::get;
-    DeleteUserPolicy => policies::delete;
-    ListUserPolicies => policies::list;
+    CreateUser => users::create;
+    GetUser => users::get;
+    ListUsers => users::list;
+    DeleteUser => users::delete;
+    TagUser => tags::add::<UserRecord>;
+    UntagUser => tags::remove::<UserRecord>;
+    ListUserTags => tags::list::<UserRecord>;
+    PutUserPolicy => inline_policies::put::<UserRecord>;
+    GetUserPolicy => inline_policies::get::<UserRecord>;
+    DeleteUserPolicy => inline_policies::delete::<UserRecord>;
+    ListUserPolicies => inline_policies::list::<UserRecord>;
+    AttachUserPolicy => attachments::attach::<UserRecord>;
+    DetachUserPolicy => attachments::detach::<UserRecord>;
+    ListAttachedUserPolicies => attachments::list::<UserRecord>;
+
     CreateAccessKey => access_keys::create;
     UpdateAccessKey => access_keys::update;
     DeleteAccessKey => access_keys::delete;
     ListAccessKeys => access_keys::list;
-    ListGroupsForUser => memberships::groups;
-    ListAttachedUserPolicies => memberships::attached_policies;
-    SimulatePrincipalPolicy => simulation::run;
+    GetAccessKeyLastUsed => access_keys::last_used;
+
+    CreateGroup => groups::create;
+    GetGroup => groups::get;
+    ListGroups => groups::list;
+    DeleteGroup => groups::delete;
+    AddUserToGroup => groups::add_user;
+    RemoveUserFromGroup => groups::remove_user;
+    ListGroupsForUser => groups::of_user;
+    PutGroupPolicy => inline_policies::put::<GroupRecord>;
+    GetGroupPolicy => inline_policies::get::<GroupRecord>;
+    DeleteGroupPolicy => inline_policies::delete::<GroupRecord>;
+    ListGroupPolicies => inline_policies::list::<GroupRecord>;
+    AttachGroupPolicy => attachments::attach::<GroupRecord>;
+    DetachGroupPolicy => attachments::detach::<GroupRecord>;
+    ListAttachedGroupPolicies => attachments::list::<GroupRecord>;
+
+    CreateRole => roles::create;
+    GetRole => roles::get;
+    ListRoles => roles::list;
+    UpdateRole => roles::update;
+    UpdateRoleDescription => roles::update_description;
+    UpdateAssumeRolePolicy => roles::update_trust;
+    DeleteRole => roles::delete;
+    ListInstanceProfilesForRole => roles::instance_profiles;
+    TagRole => tags::add::<RoleRecord>;
+    UntagRole => tags::remove::<RoleRecord>;
+    ListRoleTags => tags::list::<RoleRecord>;
+    PutRolePolicy => inline_policies::put::<RoleRecord>;
+    GetRolePolicy => inline_policies::get::<RoleRecord>;
+    DeleteRolePolicy => inline_policies::delete::<RoleRecord>;
+    ListRolePolicies => inline_policies::list::<RoleRecord>;
+    AttachRolePolicy => attachments::attach::<RoleRecord>;
+    DetachRolePolicy => attachments::detach::<RoleRecord>;
+    ListAttachedRolePolicies => attachments::list::<RoleRecord>;
+
+    CreatePolicy => managed_policies::create;
+    GetPolicy => managed_policies::get;
+    ListPolicies => managed_policies::list;
+    DeletePolicy => managed_policies::delete;
+    CreatePolicyVersion => managed_policies::create_version;
+    GetPolicyVersion => managed_policies::get_version;
+    ListPolicyVersions => managed_policies::list_versions;
+    DeletePolicyVersion => managed_policies::delete_version;
+    SetDefaultPolicyVersion => managed_policies::set_default_version;
+    ListEntitiesForPolicy => managed_policies::entities;
+    TagPolicy => tags::add::<ManagedPolicyRecord>;
+    UntagPolicy => tags::remove::<ManagedPolicyRecord>;
+    ListPolicyTags => tags::list::<ManagedPolicyRecord>;
+
+    SimulatePrincipalPolicy => simulation::principal;
+    SimulateCustomPolicy => simulation::custom;
 }
 
 /// A call with its parameters.
@@ -123,15 +183,19 @@ pub(crate) fn unknown_action(action: &str, dialect: Dialect) -> ApiError {
 }
 
 /// A parameter that must be there.
-fn required<'f>(form: &'f Parameters, name: &str) -> Result<&'f str, ApiError> {
+pub(crate) fn required<'f>(form: &'f Parameters, name: &str) -> Result<&'f str, ApiError> {
     form.get(name).ok_or_else(|| ApiError::missing(name))
 }
 
 /// The user a call is about: the named one, or the caller.
 fn subject(call: &Call<'_>, form: &Parameters) -> Result<String, ApiError> {
-    match form.get("UserName") {
-        Some(name) => names::checked(name, "userName", names::USER_NAME_MAX),
-        None => Ok(call.caller.user.user.name.clone()),
+    match (form.get("UserName"), call.caller.principal.kind()) {
+        (Some(name), _) => checked_user_name(name),
+        (None, PrincipalKind::User { name }) => Ok(name.clone()),
+        (None, PrincipalKind::RoleSession { .. } | PrincipalKind::Root) => {
+            let message = "Must specify userName when calling with non-User credentials";
+            Err(ApiError::parameter("userName", message))
+        }
     }
 }
 
@@ -140,38 +204,9 @@ pub(crate) fn checked_user_name(name: &str) -> Result<String, ApiError> {
     names::checked(name, "userName", names::USER_NAME_MAX)
 }
 
-/// A user that must exist. The call must be authorized.
-async fn existing(call: &Call<'_>, name: &str) -> Result<UserRecord, ApiError> {
-    let found = users::load(&*call.api.components.store, call.caller.account, name).await?;
-    found.ok_or_else(|| no_such_user(name))
-}
-
-fn no_such_user(name: &str) -> ApiError {
-    ApiError::new(ApiError::NOT_FOUND, format!("The user with name {name} cannot be found."))
-}
-
-/// What went wrong with the named user, policy or key, in IAM's words.
-fn failed(error: UserError, user: &str, thing: &str) -> ApiError {
-    let new = |code, message: String| ApiError::new(code, message);
-    match error {
-        UserError::UnknownUser => no_such_user(user),
-        UserError::UnknownPolicy => {
-            new(ApiError::NOT_FOUND, format!("The user policy with name {thing} cannot be found."))
-        }
-        UserError::UnknownKey => {
-            new(ApiError::NOT_FOUND, format!("The Access Key with id {thing} cannot be found."))
-        }
-        UserError::Exists => new(ApiError::CONFLICT, format!("User with name {user} already exists.")),
-        UserError::InUse { keys, .. } => {
-            let first = if keys > 0 { "access keys" } else { "policies" };
-            new(ApiError::DELETE_CONFLICT, format!("Cannot delete entity, must delete {first} first."))
-        }
-        UserError::TooManyKeys => {
-            let quota = users::ACCESS_KEYS_PER_USER_MAX;
-            new(ApiError::LIMIT_EXCEEDED, format!("Cannot exceed quota for AccessKeysPerUser: {quota}"))
-        }
-        UserError::Store(error) => error.into(),
-    }
+/// A role name from another service's call.
+pub(crate) fn checked_role_name(name: &str) -> Result<String, ApiError> {
+    names::checked(name, "roleName", names::ROLE_NAME_MAX)
 }
 
 /// A time as the Query services write it.

@@ -2,13 +2,11 @@
 
 use headgate_iam::Arn;
 use headgate_metadata::clusters;
-use headgate_metadata::record::ClusterRecord;
+use headgate_metadata::record::{ClusterRecord, ClusterState};
 
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
-use crate::percent;
-use crate::request::ApiRequest;
 
 mod bootstrap_brokers;
 pub(crate) mod cluster_info;
@@ -20,9 +18,19 @@ mod list_clusters;
 mod operations;
 mod policy;
 mod provisioned;
+mod route;
 mod tags;
+mod topics;
 
-/// The calls that are offered.
+/// The topic of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TopicPath {
+    /// The ARN of its cluster.
+    cluster: String,
+    topic: String,
+}
+
+/// The calls that are offered, with what their paths name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     CreateClusterV2,
@@ -40,42 +48,19 @@ pub(crate) enum Operation {
     DeleteClusterPolicy(String),
     ListKafkaVersions,
     GetCompatibleKafkaVersions,
-    /// A call of provisioned clusters, by its name.
-    Provisioned(&'static str),
+    CreateTopic(String),
+    ListTopics(String),
+    DescribeTopic(TopicPath),
+    DescribeTopicPartitions(TopicPath),
+    UpdateTopic(TopicPath),
+    DeleteTopic(TopicPath),
+    /// A list of what does not exist here: the call, and the list's name.
+    EmptyList(&'static str, &'static str),
+    /// A call of provisioned clusters, by its name and the ARN it is about.
+    Provisioned(&'static str, Option<String>),
 }
 
 impl Operation {
-    pub(crate) fn route(request: &ApiRequest) -> Result<Self, ApiError> {
-        let unknown = || ApiError::new(ApiError::UNKNOWN_OPERATION, "There is no such operation.");
-        let segments = percent::segments(&request.raw_path).ok_or_else(unknown)?;
-        let segments: Vec<&str> = segments.iter().map(String::as_str).collect();
-        let arn = |arn: &str| arn.to_owned();
-        Ok(match (request.method.as_str(), segments.as_slice()) {
-            ("POST", ["api", "v2", "clusters"]) => Self::CreateClusterV2,
-            ("GET", ["api", "v2", "clusters"]) => Self::ListClustersV2,
-            ("GET", ["api", "v2", "clusters", cluster]) => Self::DescribeClusterV2(arn(cluster)),
-            ("DELETE", ["v1", "clusters", cluster]) => Self::DeleteCluster(arn(cluster)),
-            ("GET", ["v1", "clusters", cluster, "bootstrap-brokers"]) => {
-                Self::GetBootstrapBrokers(arn(cluster))
-            }
-            ("GET", ["api", "v2", "clusters", cluster, "operations"]) => {
-                Self::ListClusterOperationsV2(arn(cluster))
-            }
-            ("GET", ["api", "v2", "operations", operation]) => {
-                Self::DescribeClusterOperationV2(arn(operation))
-            }
-            ("GET", ["v1", "clusters", cluster, "policy"]) => Self::GetClusterPolicy(arn(cluster)),
-            ("PUT", ["v1", "clusters", cluster, "policy"]) => Self::PutClusterPolicy(arn(cluster)),
-            ("DELETE", ["v1", "clusters", cluster, "policy"]) => Self::DeleteClusterPolicy(arn(cluster)),
-            ("GET", ["v1", "tags", resource]) => Self::ListTagsForResource(arn(resource)),
-            ("POST", ["v1", "tags", resource]) => Self::TagResource(arn(resource)),
-            ("DELETE", ["v1", "tags", resource]) => Self::UntagResource(arn(resource)),
-            ("GET", ["v1", "kafka-versions"]) => Self::ListKafkaVersions,
-            ("GET", ["v1", "compatible-kafka-versions"]) => Self::GetCompatibleKafkaVersions,
-            (method, path) => Self::Provisioned(provisioned::name(method, path).ok_or_else(unknown)?),
-        })
-    }
-
     /// The name in policies.
     pub(crate) fn name(&self) -> &'static str {
         match self {
@@ -94,7 +79,45 @@ impl Operation {
             Self::DeleteClusterPolicy(_) => "DeleteClusterPolicy",
             Self::ListKafkaVersions => "ListKafkaVersions",
             Self::GetCompatibleKafkaVersions => "GetCompatibleKafkaVersions",
-            Self::Provisioned(name) => name,
+            Self::CreateTopic(_) => "CreateTopic",
+            Self::ListTopics(_) => "ListTopics",
+            Self::DescribeTopic(_) => "DescribeTopic",
+            Self::DescribeTopicPartitions(_) => "DescribeTopicPartitions",
+            Self::UpdateTopic(_) => "UpdateTopic",
+            Self::DeleteTopic(_) => "DeleteTopic",
+            Self::EmptyList(name, _) | Self::Provisioned(name, _) => name,
+        }
+    }
+
+    /// The parameters that stand in the path, by the names they have in the service's model.
+    pub(crate) fn path(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::CreateClusterV2
+            | Self::ListClustersV2
+            | Self::ListKafkaVersions
+            | Self::GetCompatibleKafkaVersions
+            | Self::EmptyList(..)
+            | Self::Provisioned(_, None) => Vec::new(),
+            Self::DescribeClusterV2(arn)
+            | Self::DeleteCluster(arn)
+            | Self::GetBootstrapBrokers(arn)
+            | Self::ListClusterOperationsV2(arn)
+            | Self::GetClusterPolicy(arn)
+            | Self::PutClusterPolicy(arn)
+            | Self::DeleteClusterPolicy(arn)
+            | Self::CreateTopic(arn)
+            | Self::ListTopics(arn) => vec![("clusterArn", arn.clone())],
+            Self::ListTagsForResource(arn) | Self::TagResource(arn) | Self::UntagResource(arn) => {
+                vec![("resourceArn", arn.clone())]
+            }
+            Self::DescribeClusterOperationV2(arn) => vec![("clusterOperationArn", arn.clone())],
+            Self::Provisioned(_, Some(arn)) => vec![("arn", arn.clone())],
+            Self::DescribeTopic(path)
+            | Self::DescribeTopicPartitions(path)
+            | Self::UpdateTopic(path)
+            | Self::DeleteTopic(path) => {
+                vec![("clusterArn", path.cluster.clone()), ("topicName", path.topic.clone())]
+            }
         }
     }
 
@@ -110,11 +133,19 @@ impl Operation {
             Self::UntagResource(arn) => tags::remove(call, arn).await,
             Self::ListClusterOperationsV2(arn) => operations::list(call, arn).await,
             Self::DescribeClusterOperationV2(arn) => operations::describe(call, arn),
-            Self::GetClusterPolicy(arn) | Self::DeleteClusterPolicy(arn) => policy::absent(call, arn).await,
+            Self::GetClusterPolicy(arn) => policy::get(call, arn).await,
             Self::PutClusterPolicy(arn) => policy::put(call, arn).await,
+            Self::DeleteClusterPolicy(arn) => policy::delete(call, arn).await,
             Self::ListKafkaVersions => kafka_versions::list(call),
             Self::GetCompatibleKafkaVersions => kafka_versions::compatible(call),
-            Self::Provisioned(name) => provisioned::run(call, name),
+            Self::CreateTopic(arn) => topics::create(call, arn).await,
+            Self::ListTopics(arn) => topics::list(call, arn).await,
+            Self::DescribeTopic(path) => topics::describe(call, path).await,
+            Self::DescribeTopicPartitions(path) => topics::partitions(call, path).await,
+            Self::UpdateTopic(path) => topics::update(call, path).await,
+            Self::DeleteTopic(path) => topics::delete(call, path).await,
+            Self::EmptyList(_, list) => provisioned::list(call, list),
+            Self::Provisioned(name, resource) => provisioned::run(call, name, resource.as_deref()).await,
         }
     }
 }
@@ -126,6 +157,14 @@ async fn authorized_cluster(
     arn: &str,
     request: TagContext<'_>,
 ) -> Result<ClusterRecord, ApiError> {
+    let found = find_cluster(call, arn).await?;
+    let resource = found.as_ref().map(|cluster| &cluster.tags);
+    call.authorize(arn, TagContext { resource, ..request })?;
+    found.ok_or_else(not_found)
+}
+
+/// The cluster of an ARN, if there is one. Nothing is authorized yet.
+async fn find_cluster(call: &Call<'_>, arn: &str) -> Result<Option<ClusterRecord>, ApiError> {
     let invalid =
         || ApiError::parameter("clusterArn", "One or more of the parameters are not valid: clusterArn.");
     let parsed = Arn::parse(arn).filter(|arn| arn.service() == "kafka").ok_or_else(invalid)?;
@@ -135,13 +174,40 @@ async fn authorized_cluster(
         .and_then(|rest| rest.split_once('/'))
         .ok_or_else(invalid)?;
     let account = parsed.account().parse().map_err(|_| invalid())?;
-    let store = &*call.api.components.store;
-    let found = clusters::by_name(store, account, name).await?;
+    let found = clusters::by_name(&*call.api.components.store, account, name).await?;
     let found = found.filter(|cluster| cluster.arn_uuid == uuid && parsed.region() == call.api.config.region);
     if let Some(cluster) = &found {
         call.note_cluster(cluster.id);
     }
-    let resource = found.as_ref().map(|cluster| &cluster.tags);
-    call.authorize(arn, TagContext { resource, ..request })?;
-    found.ok_or_else(|| ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist."))
+    Ok(found)
+}
+
+/// Lets the call go on only with a cluster that can be used.
+fn active(cluster: ClusterRecord) -> Result<ClusterRecord, ApiError> {
+    if cluster.state == ClusterState::Active {
+        return Ok(cluster);
+    }
+    let state = cluster_info::state(cluster.state);
+    let message = format!("The cluster is in the state {state}; it can be used when it is ACTIVE.");
+    Err(ApiError::new(ApiError::CONFLICT, message))
+}
+
+fn not_found() -> ApiError {
+    ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist.")
+}
+
+/// Results on one page at most, and where the caller does not say.
+const RESULTS_MAX: usize = 100;
+
+/// Reads `maxResults`, 1 to 100.
+fn max_results(text: Option<&str>) -> Result<usize, ApiError> {
+    let Some(text) = text else { return Ok(RESULTS_MAX) };
+    let results = text.parse().ok().filter(|results| (1..=RESULTS_MAX).contains(results));
+    results.ok_or_else(|| {
+        ApiError::parameter("maxResults", format!("maxResults must be from 1 to {RESULTS_MAX}."))
+    })
+}
+
+fn invalid_token() -> ApiError {
+    ApiError::parameter("nextToken", "The parameter nextToken is not valid.")
 }

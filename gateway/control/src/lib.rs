@@ -13,10 +13,10 @@ pub mod bill;
 mod call;
 pub mod components;
 pub mod config;
-mod deletions;
 mod error;
 mod iam;
 mod kafka;
+mod lifecycle;
 mod limits;
 pub mod metrics;
 mod native;
@@ -28,10 +28,14 @@ mod server;
 mod service;
 mod sts;
 mod tags;
+mod trail;
 mod xml;
 
 pub use bill::{BillQuery, BillSource, BillSourceError};
-pub use components::{Bootstrap, Components, SharedClock, SharedRandom};
+pub use components::{
+    Bootstrap, Components, NewTopic, Requester, SharedClock, SharedRandom, TopicRefusal, TopicRefused,
+    TopicUpdate, Topics,
+};
 pub use config::{ControlConfig, InvalidControlConfig};
 pub use metrics::ControlMetrics;
 pub use server::{ControlServer, ServeError};

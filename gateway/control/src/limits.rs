@@ -3,19 +3,23 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::config::ControlConfig;
 use crate::error::ApiError;
 
 /// A burst lasts this many seconds at the full rate.
 const BURST_SECONDS: u32 = 2;
+/// Refusals for a rate that are written down, per second; the rest is only counted. A flood would otherwise fill the disk and
+/// turn the audit log's other lines out.
+const TOLD_PER_SECOND: NonZeroU32 = NonZeroU32::new(10).expect("it is not zero");
 /// Callers remembered before those who are quiet are forgotten; it bounds memory against many addresses.
 const CALLERS_MAX: usize = 10_000;
 
 pub(crate) struct Limits {
     sources: DefaultKeyedRateLimiter<IpAddr>,
     principals: DefaultKeyedRateLimiter<String>,
+    told: DefaultDirectRateLimiter,
 }
 
 impl Limits {
@@ -27,7 +31,13 @@ impl Limits {
         Self {
             sources: RateLimiter::keyed(quota(config.source_requests_per_second)),
             principals: RateLimiter::keyed(quota(config.principal_requests_per_second)),
+            told: RateLimiter::direct(Quota::per_second(TOLD_PER_SECOND)),
         }
+    }
+
+    /// Whether a refusal for a rate is to be written down.
+    pub(crate) fn is_told(&self) -> bool {
+        self.told.check().is_ok()
     }
 
     pub(crate) fn check_source(&self, source: IpAddr) -> Result<(), ApiError> {

@@ -3,7 +3,7 @@
 //! ```text
 //! POST /headgate/v1/sessions                        CreateSession      temporary credentials for a named user
 //! POST /headgate/v1/clusters                        CreateCluster      a cluster with options
-//! GET  /headgate/v1/clusters                        ListClusters       with ids, ports and bootstrap strings
+//! GET  /headgate/v1/clusters?clusterName&nextToken   ListClusters       with ids, ports and bootstrap strings
 //! GET  /headgate/v1/status                          GetStatus
 //! GET  /headgate/v1/bill?cluster&from&to&by&format  GetBill
 //! POST /headgate/v1/access-keys/{id}/deactivate     UpdateAccessKey    by key id alone

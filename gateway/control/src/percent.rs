@@ -58,6 +58,19 @@ impl Parameters {
         (1..).map_while(|number: u32| self.get(&format!("{name}.member.{number}"))).collect()
     }
 
+    /// The parameters as an audit line shows them: with names as JSON services write them, and without those that say which
+    /// call it is or prove who makes it.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (String, serde_json::Value)> {
+        let told = |name: &str| !matches!(name, "Action" | "Version") && !name.starts_with("X-Amz-");
+        self.0.iter().filter(move |(name, _)| told(name)).map(|(name, values)| {
+            let value = match values.as_slice() {
+                [one] => one.as_str().into(),
+                several => several.into(),
+            };
+            (crate::xml::lower_camel(name), value)
+        })
+    }
+
     /// Whether a parameter, or a member of a list or structure of that name, was sent.
     pub(crate) fn names(&self, name: &str) -> bool {
         self.0
@@ -117,6 +130,8 @@ mod tests {
         assert_eq!((form.get("empty"), form.get("bare"), form.get("none")), (Some(""), Some(""), None));
         let list = Parameters::parse("l.member.1=a&l.member.2=b&l.member.4=d").expect("a form");
         assert_eq!(list.members("l"), ["a", "b"]);
+        assert!(form.shown().any(|shown| shown == ("tags.member.1.Key".into(), "k".into())));
+        assert!(!form.shown().any(|(name, _)| name == "action"));
         assert!(form.names("Tags") && form.names("a") && !form.names("Tag"));
     }
 

@@ -42,6 +42,15 @@ pub enum ServeError {
     Listener(#[from] std::io::Error),
 }
 
+/// What became of the body of a refused request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Rest {
+    /// It was read to its end: the connection can go on.
+    Read,
+    /// Some of it may still be on its way.
+    Unread,
+}
+
 /// The control API, ready to serve listeners.
 #[derive(Clone)]
 pub struct ControlServer {
@@ -64,7 +73,8 @@ impl ControlServer {
     }
 
     /// Serves until `shutdown` completes, then lets requests under way finish within the drain limit. Several listeners may
-    /// be served at once by clones of one server. Deletions of clusters that an earlier process began are taken up.
+    /// be served at once by clones of one server. Meanwhile clusters are created and removed behind their calls, those of an
+    /// earlier process too.
     pub async fn serve(
         &self,
         listener: TcpListener,
@@ -74,9 +84,9 @@ impl ControlServer {
         if self.tls.is_none() && !address.to_canonical().is_loopback() {
             return Err(InvalidControlConfig::PlaintextOffLoopback(address).into());
         }
-        if let Err(error) = self.api.deletions.resume().await {
-            tracing::warn!(%error, "unfinished deletions not looked for");
-        }
+        let mut behind = JoinSet::new();
+        let api = Arc::clone(&self.api);
+        behind.spawn(async move { api.lifecycle.run().await });
         let (stop, stopping) = watch::channel(false);
         let mut connections = JoinSet::new();
         let room = Arc::new(Semaphore::new(self.api.config.connections_max));
@@ -114,7 +124,8 @@ impl ControlServer {
         if tokio::time::timeout(self.api.config.drain_max, drained).await.is_err() {
             connections.shutdown().await;
         }
-        self.api.deletions.stop().await;
+        behind.shutdown().await;
+        self.api.lifecycle.store_uses().await;
         Ok(())
     }
 
@@ -191,20 +202,19 @@ impl ControlServer {
         };
         let received = match self.api.admit(&request) {
             Ok(()) => self.receive(body).await,
-            Err(throttled) => {
-                self.discard(body).await;
-                Err(throttled)
-            }
+            Err(throttled) => Err((throttled, self.discard(body).await)),
         };
         let answer = match received {
             Ok((body, _room)) => {
                 request.body = body;
                 self.api.handle(request).await
             }
-            Err(error) => {
+            Err((error, rest)) => {
                 let mut answer = self.api.refuse(&request, &error);
-                // The body may not have been read to its end, so nothing further on this connection can be understood.
-                answer.headers.push(("connection", "close".to_owned()));
+                if rest == Rest::Unread {
+                    // Nothing further on this connection can be understood.
+                    answer.headers.push(("connection", "close".to_owned()));
+                }
                 answer
             }
         };
@@ -212,12 +222,11 @@ impl ControlServer {
     }
 
     /// Reads the whole body, into room that is reserved first and held as long as the permit.
-    async fn receive(&self, body: Incoming) -> Result<(Bytes, SemaphorePermit<'_>), ApiError> {
+    async fn receive(&self, body: Incoming) -> Result<(Bytes, SemaphorePermit<'_>), (ApiError, Rest)> {
         let config = &self.api.config;
         let expected = body.size_hint().upper().and_then(|bytes| usize::try_from(bytes).ok());
         if expected.is_some_and(|bytes| bytes > config.request_bytes_max) {
-            self.discard(body).await;
-            return Err(self.too_large());
+            return Err((self.too_large(), self.discard(body).await));
         }
         // A body of unknown length is read up to the limit, never beyond.
         let reserved = expected.unwrap_or(config.request_bytes_max);
@@ -225,28 +234,28 @@ impl ControlServer {
             let room = self.room.acquire_many(kib(reserved) as u32).await;
             (Limited::new(body, config.request_bytes_max).collect().await, room)
         };
-        match tokio::time::timeout(config.receive_max, received).await {
-            Ok((Ok(whole), Ok(room))) => Ok((whole.to_bytes(), room)),
-            Ok((Err(error), _)) if error.is::<LengthLimitError>() => Err(self.too_large()),
-            Ok(_) => Err(ApiError::malformed("The request body did not arrive whole.")),
-            Err(_) => {
-                Err(ApiError::new(ApiError::RECEIVE_TIMEOUT, "The request body did not arrive in time."))
-            }
-        }
+        let error = match tokio::time::timeout(config.receive_max, received).await {
+            Ok((Ok(whole), Ok(room))) => return Ok((whole.to_bytes(), room)),
+            Ok((Err(error), _)) if error.is::<LengthLimitError>() => self.too_large(),
+            Ok(_) => ApiError::malformed("The request body did not arrive whole."),
+            Err(_) => ApiError::new(ApiError::RECEIVE_TIMEOUT, "The request body did not arrive in time."),
+        };
+        Err((error, Rest::Unread))
     }
 
     /// Reads a refused body away, within bounds: a client that is still sending when the socket closes would lose the answer.
-    async fn discard(&self, mut body: Incoming) {
+    async fn discard(&self, mut body: Incoming) -> Rest {
         let discarded = async {
             let mut left = DISCARD_BYTES_MAX;
-            while let Some(Ok(frame)) = body.frame().await {
+            while let Some(frame) = body.frame().await {
+                let Ok(frame) = frame else { return Rest::Unread };
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
-                let Some(fewer) = left.checked_sub(bytes) else { return };
+                let Some(fewer) = left.checked_sub(bytes) else { return Rest::Unread };
                 left = fewer;
             }
+            Rest::Read
         };
-        // Whether it came to its end makes no difference to the answer.
-        drop(tokio::time::timeout(self.api.config.receive_max, discarded).await);
+        tokio::time::timeout(self.api.config.receive_max, discarded).await.unwrap_or(Rest::Unread)
     }
 
     fn too_large(&self) -> ApiError {

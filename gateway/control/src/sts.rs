@@ -1,30 +1,35 @@
-//! The `sts` service (AWS Query, 2011-06-15): GetCallerIdentity and GetSessionToken.
+//! The `sts` service (AWS Query, 2011-06-15): who somebody is, and temporary credentials.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use headgate_iam::{
-    AccessKeyKind, Principal, SecretKey, SessionClaims, UnixTime, generate_access_key_id, session_token,
-};
+use headgate_iam::{ErrorCode, PrincipalKind};
+use headgate_metadata::users;
 
+use self::issue::{IssuedSession, issue};
 use crate::answer::Answer;
-use crate::call::Call;
-use crate::components::Components;
+use crate::call::{Call, TagContext};
 use crate::error::ApiError;
-use crate::iam::{action, unknown_action};
+use crate::iam::{action, required, unknown_action};
 use crate::percent::Parameters;
 use crate::request::ApiRequest;
 use crate::service::Dialect;
 use crate::xml::Xml;
 
-/// The shortest session of GetSessionToken, in seconds.
+mod assume_role;
+pub(crate) mod issue;
+
+/// The shortest session, in seconds.
 const SESSION_SECONDS_MIN: u64 = 900;
 /// The longest session, in seconds: 36 hours.
 pub(crate) const SESSION_SECONDS_MAX: u64 = 129_600;
-/// A session where the caller does not say, in seconds: 12 hours.
+/// A session of GetSessionToken where the caller does not say, in seconds: 12 hours.
 const SESSION_SECONDS_DEFAULT: u64 = 43_200;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Name {
+    AssumeRole,
+    GetAccessKeyInfo,
     GetCallerIdentity,
     GetSessionToken,
 }
@@ -40,6 +45,8 @@ impl Operation {
         let form = request.form()?;
         let name = action(&form, Dialect::STS, &request.raw_path)?;
         let name = match name.as_str() {
+            "AssumeRole" => Name::AssumeRole,
+            "GetAccessKeyInfo" => Name::GetAccessKeyInfo,
             "GetCallerIdentity" => Name::GetCallerIdentity,
             "GetSessionToken" => Name::GetSessionToken,
             _ => return Err(unknown_action(&name, Dialect::STS)),
@@ -49,13 +56,17 @@ impl Operation {
 
     pub(crate) const fn name(&self) -> &'static str {
         match self.name {
+            Name::AssumeRole => "AssumeRole",
+            Name::GetAccessKeyInfo => "GetAccessKeyInfo",
             Name::GetCallerIdentity => "GetCallerIdentity",
             Name::GetSessionToken => "GetSessionToken",
         }
     }
 
-    pub(crate) fn run(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
+    pub(crate) async fn run(&self, call: &Call<'_>) -> Result<Answer, ApiError> {
         let xml = match self.name {
+            Name::AssumeRole => assume_role::run(call, &self.form).await?,
+            Name::GetAccessKeyInfo => access_key_info(call, &self.form).await?,
             Name::GetCallerIdentity => caller_identity(call),
             Name::GetSessionToken => own_session(call, &self.form)?,
         };
@@ -72,60 +83,50 @@ fn caller_identity(call: &Call<'_>) -> Xml {
         .text("Account", principal.account().as_str())
 }
 
+/// The account of an access key; in AWS of any, here of the caller's own account: the others are not its to know.
+async fn access_key_info(call: &Call<'_>, form: &Parameters) -> Result<Xml, ApiError> {
+    let id = required(form, "AccessKeyId")?;
+    call.authorize("*", TagContext::default())?;
+    let found = users::load_key(&*call.api.components.store, id).await?;
+    let found = found.filter(|key| key.account == call.caller.account);
+    let key = found.ok_or_else(|| {
+        ApiError::parameter("accessKeyId", format!("The access key {id} does not exist in this account."))
+    })?;
+    Ok(Xml::new().text("Account", &key.account.to_string()))
+}
+
 /// Needs no Allow, as in AWS; a Deny stops it. A session cannot prolong itself.
 fn own_session(call: &Call<'_>, form: &Parameters) -> Result<Xml, ApiError> {
     let principal = &call.caller.principal;
     call.authorize_unless_denied(principal.arn())?;
-    if call.caller.token_issued_at.is_some() {
+    let is_user = matches!(principal.kind(), PrincipalKind::User { .. });
+    if call.caller.token_issued_at.is_some() || !is_user {
         let message = "Cannot call GetSessionToken with session credentials";
-        return Err(ApiError::new(headgate_iam::ErrorCode::ACCESS_DENIED, message));
+        return Err(ApiError::new(ErrorCode::ACCESS_DENIED, message));
     }
-    let seconds = match form.get("DurationSeconds") {
-        None => SESSION_SECONDS_DEFAULT,
-        Some(text) => {
-            let range = SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX;
-            text.parse().ok().filter(|seconds| range.contains(seconds)).ok_or_else(|| {
-                let message = format!(
-                    "The requested DurationSeconds must be from {SESSION_SECONDS_MIN} to {SESSION_SECONDS_MAX}."
-                );
-                ApiError::parameter("durationSeconds", message)
-            })?
-        }
-    };
-    let session =
-        issue(&call.api.components, principal.clone(), Duration::from_secs(seconds), call.request.now);
-    Ok(Xml::new().element("Credentials", |xml| {
+    let range = SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX;
+    let seconds = duration_seconds(form, &range)?.unwrap_or(SESSION_SECONDS_DEFAULT);
+    let (principal, duration) = (principal.clone(), Duration::from_secs(seconds));
+    let session = issue(&call.api.components, principal, None, duration, call.request.now);
+    Ok(credentials(Xml::new(), &session))
+}
+
+/// `DurationSeconds`, where it was said.
+fn duration_seconds(form: &Parameters, range: &RangeInclusive<u64>) -> Result<Option<u64>, ApiError> {
+    let Some(text) = form.get("DurationSeconds") else { return Ok(None) };
+    let seconds = text.parse().ok().filter(|seconds| range.contains(seconds));
+    seconds.map(Some).ok_or_else(|| {
+        let message =
+            format!("The requested DurationSeconds must be from {} to {}.", range.start(), range.end());
+        ApiError::parameter("durationSeconds", message)
+    })
+}
+
+fn credentials(xml: Xml, session: &IssuedSession) -> Xml {
+    xml.element("Credentials", |xml| {
         xml.text("AccessKeyId", &session.access_key_id)
-            .text("SecretAccessKey", session.secret.expose())
-            .text("SessionToken", &session.token)
+            .secret("SecretAccessKey", session.secret.expose())
+            .secret("SessionToken", &session.token)
             .text("Expiration", &session.expires_at.to_string())
-    }))
-}
-
-/// A new temporary credential.
-pub(crate) struct IssuedSession {
-    pub(crate) access_key_id: String,
-    pub(crate) secret: SecretKey,
-    pub(crate) token: String,
-    pub(crate) expires_at: UnixTime,
-}
-
-/// Makes a temporary credential. Nothing is stored: the token carries everything, sealed.
-pub(crate) fn issue(
-    components: &Components,
-    principal: Principal,
-    duration: Duration,
-    now: UnixTime,
-) -> IssuedSession {
-    let mut random = |bytes: &mut [u8]| (components.random)(bytes);
-    let claims = SessionClaims {
-        access_key_id: generate_access_key_id(AccessKeyKind::Temporary, &mut random),
-        secret: SecretKey::generate(&mut random),
-        principal,
-        issued_at: now,
-        expires_at: now.plus(duration),
-    };
-    let token = session_token::seal(&components.master_key, &claims, &mut random);
-    let SessionClaims { access_key_id, secret, expires_at, .. } = claims;
-    IssuedSession { access_key_id, secret, token, expires_at }
+    })
 }

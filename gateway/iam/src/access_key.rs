@@ -71,6 +71,21 @@ pub fn generate_user_id(random: &mut RandomSource<'_>) -> String {
     unique_id("AIDA", random)
 }
 
+/// Makes a new unique id of a group: `AGPA` and 16 letters and digits.
+pub fn generate_group_id(random: &mut RandomSource<'_>) -> String {
+    unique_id("AGPA", random)
+}
+
+/// Makes a new unique id of a role, the first half of `aws:userid`: `AROA` and 16 letters and digits.
+pub fn generate_role_id(random: &mut RandomSource<'_>) -> String {
+    unique_id("AROA", random)
+}
+
+/// Makes a new unique id of a managed policy: `ANPA` and 16 letters and digits.
+pub fn generate_policy_id(random: &mut RandomSource<'_>) -> String {
+    unique_id("ANPA", random)
+}
+
 fn unique_id(prefix: &str, random: &mut RandomSource<'_>) -> String {
     const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567";
     let mut bytes = [0; 16];

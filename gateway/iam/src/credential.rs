@@ -24,6 +24,8 @@ pub struct Session {
     pub issued_at: UnixTime,
     /// When it ends.
     pub expires_at: UnixTime,
+    /// The policy that narrows it, as the JSON text that was given.
+    pub policy: Option<String>,
 }
 
 /// Everything a verification needs of a key: made from a stored access key or from an opened session token.
@@ -109,12 +111,8 @@ impl KeyMaterial {
 impl From<SessionClaims> for KeyMaterial {
     /// The key is active as far as its token can tell; see [`KeyMaterial::with_status`].
     fn from(claims: SessionClaims) -> Self {
-        let SessionClaims { access_key_id, secret, principal, issued_at, expires_at } = claims;
-        Self::temporary(
-            secret,
-            KeyStatus::Active,
-            Session { access_key_id, issued_at, expires_at },
-            principal,
-        )
+        let SessionClaims { access_key_id, secret, principal, issued_at, policy, expires_at } = claims;
+        let session = Session { access_key_id, issued_at, expires_at, policy };
+        Self::temporary(secret, KeyStatus::Active, session, principal)
     }
 }

@@ -25,7 +25,10 @@ pub mod session_token;
 pub mod sigv4;
 pub mod unix_time;
 
-pub use access_key::{AccessKeyKind, RandomSource, SecretKey, generate_access_key_id, generate_user_id};
+pub use access_key::{
+    AccessKeyKind, RandomSource, SecretKey, generate_access_key_id, generate_group_id, generate_policy_id,
+    generate_role_id, generate_user_id,
+};
 pub use action::{KafkaAction, ResourceType};
 pub use arn::{AccountId, Arn};
 pub use cluster_arns::ClusterArns;

@@ -19,6 +19,7 @@ mod statement;
 pub use context::{AccessRequest, RequestContext};
 pub use document::{
     IDENTITY_POLICY_CHARACTERS_MAX, POLICY_BYTES_MAX, Policy, PolicyKind, RESOURCE_POLICY_CHARACTERS_MAX,
+    SESSION_POLICY_CHARACTERS_MAX, TRUST_POLICY_CHARACTERS_MAX,
 };
 pub use evaluation::{
     AccessDenied, Decision, Effect, PolicySources, PrefixDenial, deny_could_match, evaluate,

@@ -14,6 +14,7 @@
 //! text  principal's unique id      (kinds 1, 2)
 //! text  user name                  (kind 1)
 //! text  role ARN, text session name (kind 2)
+//! text  session policy             (only where the session has one)
 //! ```
 //! Nothing may follow.
 
@@ -42,6 +43,8 @@ pub struct SessionClaims {
     pub principal: Principal,
     /// When the session began.
     pub issued_at: UnixTime,
+    /// The policy that narrows the session, as the JSON text that was given.
+    pub policy: Option<String>,
     /// When it ends. [`open`] does not compare it with any clock: the verification does, behind the signature.
     pub expires_at: UnixTime,
 }
@@ -94,11 +97,14 @@ fn encode(claims: &SessionClaims) -> Vec<u8> {
             put_text(&mut out, session_name);
         }
     }
+    if let Some(policy) = &claims.policy {
+        put_text(&mut out, policy);
+    }
     out
 }
 
-/// Names and ARNs are bounded far below 64 KiB by IAM (2,048 characters); a longer text is cut and the token then
-/// names nobody who exists.
+/// Names, ARNs and session policies are bounded far below 64 KiB by IAM (2,048 characters); a longer text is cut and the
+/// token then names nobody who exists, or holds a policy that does not parse.
 fn put_text(out: &mut Vec<u8>, text: &str) {
     let length = u16::try_from(text.len()).unwrap_or(u16::MAX);
     out.extend_from_slice(&length.to_le_bytes());
@@ -125,7 +131,9 @@ fn decode(body: &[u8]) -> Option<SessionClaims> {
         }
         _ => return None,
     };
-    reader.0.is_empty().then_some(SessionClaims { access_key_id, secret, principal, issued_at, expires_at })
+    let policy = if reader.0.is_empty() { None } else { Some(reader.text()?) };
+    let claims = SessionClaims { access_key_id, secret, principal, issued_at, policy, expires_at };
+    reader.0.is_empty().then_some(claims)
 }
 
 /// Takes fields off the front of a body.
@@ -169,6 +177,7 @@ mod tests {
             secret: SecretKey::new("temporary/secret+0123456789abcdefghijklm"),
             principal,
             issued_at: UnixTime::from_seconds(1_767_323_045),
+            policy: None,
             expires_at: UnixTime::from_seconds(1_767_326_645),
         }
     }
@@ -212,8 +221,8 @@ mod tests {
             "s1".to_owned(),
             "AROAEXAMPLE:s1".to_owned(),
         );
-        for principal in [user(), role, Principal::root(account())] {
-            let claims = claims(principal);
+        for (principal, policy) in [(user(), None), (role, Some("{}")), (Principal::root(account()), None)] {
+            let claims = SessionClaims { policy: policy.map(str::to_owned), ..claims(principal) };
             let token = seal(&master_key(), &claims, &mut |bytes| bytes.fill(3));
             assert_eq!(open(&master_key(), "ASIAEXAMPLE000000001", &token), Ok(claims));
         }
@@ -261,6 +270,8 @@ mod tests {
 
     #[test]
     fn a_body_with_bytes_behind_it_or_cut_short_is_refused() {
+        let whole = encode(&SessionClaims { policy: Some("{}".to_owned()), ..claims(user()) });
+        assert!(decode(&whole[..whole.len() - 1]).is_none() && decode(&[whole, vec![0]].concat()).is_none());
         let body = encode(&claims(user()));
         assert!(decode(&body).is_some());
         for length in 0..body.len() {

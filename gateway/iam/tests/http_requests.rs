@@ -108,6 +108,7 @@ fn material(secret: &str, claimed: &ClaimedRequest) -> KeyMaterial {
         access_key_id: claimed.access_key_id().to_owned(),
         issued_at: UnixTime::from_millis(0),
         expires_at: UnixTime::from_millis(i64::MAX),
+        policy: None,
     };
     KeyMaterial::temporary(secret, KeyStatus::Active, session, principal())
 }
@@ -334,8 +335,12 @@ fn a_token_must_belong_to_the_key_that_signs() {
     let claimed = signed.parse().unwrap();
     let expectations = RequestExpectations { services: &["kafka"], region: "eu-west-1" };
     let session = |access_key_id: &str, expires_at| {
-        let session =
-            Session { access_key_id: access_key_id.into(), issued_at: UnixTime::from_millis(0), expires_at };
+        let session = Session {
+            access_key_id: access_key_id.into(),
+            issued_at: UnixTime::from_millis(0),
+            expires_at,
+            policy: None,
+        };
         KeyMaterial::temporary(SecretKey::new(&*signed.secret), KeyStatus::Active, session, principal())
     };
     let verify = |material: &KeyMaterial| claimed.verify(material, &expectations, signed.date).map(|_| ());
@@ -358,6 +363,7 @@ fn a_temporary_key_without_its_token_is_refused() {
         access_key_id: claimed.access_key_id().into(),
         issued_at: UnixTime::from_millis(0),
         expires_at: UnixTime::from_millis(i64::MAX),
+        policy: None,
     };
     let material =
         KeyMaterial::temporary(SecretKey::new(&*signed.secret), KeyStatus::Active, session, principal());
@@ -381,6 +387,7 @@ fn a_session_of_this_service_signs_requests_with_its_sealed_token() {
         principal: principal(),
         issued_at: date,
         expires_at: date.plus(Duration::from_mins(1)),
+        policy: None,
     };
     let token = session_token::seal(&master_key, &claims, &mut |bytes| bytes.fill(1));
     let mut signed = signed_now("s", "kafka", "eu-west-1", date);

@@ -42,8 +42,12 @@ fn long_term() -> KeyMaterial {
 }
 
 fn temporary(access_key_id: &str, expires_at: UnixTime) -> KeyMaterial {
-    let session =
-        Session { access_key_id: access_key_id.into(), issued_at: UnixTime::from_millis(1), expires_at };
+    let session = Session {
+        access_key_id: access_key_id.into(),
+        issued_at: UnixTime::from_millis(1),
+        expires_at,
+        policy: None,
+    };
     KeyMaterial::temporary(SecretKey::new(SECRET), KeyStatus::Active, session, principal())
 }
 
@@ -191,6 +195,7 @@ fn all_captured_logins_get_the_verdict_their_harness_gave() {
                 access_key_id: claimed.access_key_id().into(),
                 issued_at: now,
                 expires_at: now.plus(seconds(900)),
+                policy: None,
             };
             KeyMaterial::temporary(secret, KeyStatus::Active, session, principal())
         } else {
@@ -467,6 +472,7 @@ fn a_session_of_this_service_logs_in_with_its_sealed_token() {
         principal: principal(),
         issued_at: signed_at(),
         expires_at: signed_at().plus(seconds(600)),
+        policy: None,
     };
     let token = session_token::seal(&master_key, &claims, &mut |bytes| bytes.fill(1));
     let login = Login { host: REGIONAL_HOST.into(), token: Some(token), ..Login::default() };

@@ -51,7 +51,7 @@ fn policy(kind: PolicyKind, statements: &str) -> Policy {
 /// `allow`, `none` (implicit deny) or the statement that denies.
 fn decide(statements: &str, action: &str, resource: &str) -> String {
     let policies = [Arc::new(policy(PolicyKind::Identity, statements))];
-    let sources = PolicySources { identity: &policies, resource: None };
+    let sources = PolicySources { identity: &policies, ..PolicySources::default() };
     with_alice(|_| (), |context| word(evaluate(sources, &AccessRequest { action, resource, context }).effect))
 }
 
@@ -161,7 +161,7 @@ fn variables_mean_nothing_in_documents_of_2008() {
     let document =
         r#"{"Statement":{"Effect":"Allow","Action":"*","Resource":"arn:aws:x:::${aws:username}"}}"#;
     let policies = [Arc::new(Policy::parse("p", PolicyKind::Identity, document, 6144).unwrap())];
-    let sources = PolicySources { identity: &policies, resource: None };
+    let sources = PolicySources { identity: &policies, ..PolicySources::default() };
     let decide = |resource| {
         with_alice(
             |_| (),
@@ -192,7 +192,7 @@ fn a_deny_in_one_policy_overrides_an_allow_in_another() {
         Arc::new(Policy::parse(name, PolicyKind::Identity, &document, 6144).unwrap())
     };
     let policies = [named("admin", "Allow"), named("freeze", "Deny")];
-    let sources = PolicySources { identity: &policies, resource: None };
+    let sources = PolicySources { identity: &policies, ..PolicySources::default() };
     with_alice(
         |_| (),
         |context| {
@@ -354,7 +354,7 @@ fn the_context_decides_not_the_principal_alone() {
         "IpAddress":{"aws:SourceIp":"10.0.0.0/8"},"Bool":{"aws:MultiFactorAuthPresent":"false"},
         "ForAllValues:StringEquals":{"aws:TagKeys":["team"]},"StringEquals":{"aws:RequestTag/team":"x"}}}"#;
     let policies = [Arc::new(policy(PolicyKind::Identity, statements))];
-    let sources = PolicySources { identity: &policies, resource: None };
+    let sources = PolicySources { identity: &policies, ..PolicySources::default() };
     let tags = [("Team".to_owned(), "x".to_owned()), ("team".to_owned(), "x".to_owned())];
     let decide = |address: &str, tags: &[(String, String)]| {
         with_alice(
@@ -383,7 +383,7 @@ fn the_context_decides_not_the_principal_alone() {
 fn a_decision_tells_what_it_read() {
     let reads = |statements: &str| {
         let policies = [Arc::new(policy(PolicyKind::Identity, statements))];
-        let sources = PolicySources { identity: &policies, resource: None };
+        let sources = PolicySources { identity: &policies, ..PolicySources::default() };
         with_alice(
             |_| (),
             |context| {

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use headgate_iam::policy::{IDENTITY_POLICY_CHARACTERS_MAX, RESOURCE_POLICY_CHARACTERS_MAX};
+use headgate_iam::policy::{
+    IDENTITY_POLICY_CHARACTERS_MAX, RESOURCE_POLICY_CHARACTERS_MAX, TRUST_POLICY_CHARACTERS_MAX,
+};
 use headgate_iam::{
-    AccessRequest, AccountId, Effect, Policy, PolicyKind, PolicySources, Principal, RequestContext, UnixTime,
-    deny_could_match, evaluate,
+    AccessRequest, AccountId, Effect, Policy, PolicyError, PolicyKind, PolicySources, Principal,
+    RequestContext, UnixTime, deny_could_match, evaluate,
 };
 
 const OWNER: &str = "123456789012";
@@ -43,7 +45,7 @@ fn cluster_policy(statements: &str) -> Policy {
 fn decide(principal: &Principal, identity: &[Arc<Policy>], resource: Option<&Policy>) -> String {
     let context = RequestContext::new(principal, UnixTime::from_millis(0));
     let request = AccessRequest { action: WRITE, resource: ORDERS, context: &context };
-    match evaluate(PolicySources { identity, resource }, &request).effect {
+    match evaluate(PolicySources { identity, resource, session: None }, &request).effect {
         Effect::Allow => "allow".to_owned(),
         Effect::ImplicitDeny => "none".to_owned(),
         Effect::ExplicitDeny(statement) => statement.to_string(),
@@ -131,14 +133,16 @@ fn a_resource_without_an_owner_belongs_to_the_asker() {
     let context = RequestContext::new(&alice, UnixTime::from_millis(0));
     let identity = identity(ALLOW_ALL);
     let request = AccessRequest { action: "kafka:ListClustersV2", resource: "*", context: &context };
-    assert!(evaluate(PolicySources { identity: &identity, resource: None }, &request).is_allowed());
+    assert!(
+        evaluate(PolicySources { identity: &identity, ..PolicySources::default() }, &request).is_allowed()
+    );
 }
 
 fn denied_under(statements: &str) -> Option<String> {
     let alice = user(OWNER);
     let context = RequestContext::new(&alice, UnixTime::from_millis(0));
     let identity = identity(statements);
-    let sources = PolicySources { identity: &identity, resource: None };
+    let sources = PolicySources { identity: &identity, ..PolicySources::default() };
     deny_could_match(sources, &context, WRITE, TOPICS)
         .statement
         .map(|statement| statement.statement().to_owned())
@@ -173,9 +177,71 @@ fn a_denial_in_the_cluster_policy_is_found_for_those_it_names() {
     let context = RequestContext::new(&alice, UnixTime::from_millis(0));
     let found = |element: &str| {
         let policy = naming("Deny", element);
-        let sources = PolicySources { identity: &[], resource: Some(&policy) };
+        let sources = PolicySources { resource: Some(&policy), ..PolicySources::default() };
         deny_could_match(sources, &context, WRITE, TOPICS).statement.is_some()
     };
     assert!(found(r#""Principal":"*""#));
     assert!(!found(r#""Principal":{"AWS":"arn:aws:iam::123456789012:user/bob"}"#));
+}
+
+/// What a role session with a session policy may do.
+fn decide_session(identity: &str, resource: Option<&Policy>, session: &str) -> String {
+    let (principal, identity, session) = (role(OWNER), self::identity(identity), self::identity(session));
+    let context = RequestContext::new(&principal, UnixTime::from_millis(0));
+    let request = AccessRequest { action: WRITE, resource: ORDERS, context: &context };
+    let sources = PolicySources { identity: &identity, resource, session: Some(&*session[0]) };
+    match evaluate(sources, &request).effect {
+        Effect::Allow => "allow".to_owned(),
+        Effect::ImplicitDeny => "none".to_owned(),
+        Effect::ExplicitDeny(statement) => statement.to_string(),
+    }
+}
+
+#[test]
+fn a_session_policy_narrows_and_never_widens() {
+    let nothing = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#;
+    let deny = r#"{"Sid":"No","Effect":"Deny","Action":"kafka-cluster:WriteData","Resource":"*"}"#;
+    assert_eq!(decide_session(ALLOW_ALL, None, ALLOW_ALL), "allow");
+    assert_eq!(decide_session(ALLOW_ALL, None, nothing), "none");
+    assert_eq!(decide_session(nothing, None, ALLOW_ALL), "none");
+    assert_eq!(decide_session(ALLOW_ALL, None, &format!("[{ALLOW_ALL},{deny}]")), "id/No");
+    let granting = naming("Allow", r#""Principal":{"AWS":"arn:aws:iam::123456789012:role/app"}"#);
+    assert_eq!(decide_session(nothing, Some(&granting), ALLOW_ALL), "allow");
+    assert_eq!(decide_session(nothing, Some(&granting), nothing), "none");
+}
+
+#[test]
+fn a_trust_policy_names_whom_it_trusts_and_no_resource() {
+    let trust = |statement: &str| {
+        let document = format!(r#"{{"Version":"2012-10-17","Statement":{statement}}}"#);
+        Policy::parse("trust", PolicyKind::Trust, &document, TRUST_POLICY_CHARACTERS_MAX)
+    };
+    let resource = r#"{"Effect":"Allow","Principal":{"AWS":"*"},"Action":"sts:AssumeRole","Resource":"*"}"#;
+    assert_eq!(trust(resource), Err(PolicyError::ResourceProhibited));
+    let nobody = r#"{"Effect":"Allow","Action":"sts:AssumeRole"}"#;
+    assert_eq!(trust(nobody), Err(PolicyError::PrincipalMissing));
+    let role_arn = "arn:aws:iam::123456789012:role/app";
+    let assumed = |principal: &Principal, identity: &str, trusted: &str| {
+        let statement =
+            format!(r#"{{"Effect":"Allow","Principal":{{"AWS":"{trusted}"}},"Action":"sts:AssumeRole"}}"#);
+        let (policy, identity) = (trust(&statement).unwrap(), self::identity(identity));
+        let context = RequestContext::new(principal, UnixTime::from_millis(0));
+        let request = AccessRequest { action: "sts:AssumeRole", resource: role_arn, context: &context };
+        let sources = PolicySources { identity: &identity, resource: Some(&policy), session: None };
+        evaluate(sources, &request).is_allowed()
+    };
+    let nothing = r#"{"Effect":"Allow","Action":"s3:*","Resource":"*"}"#;
+    let alice = "arn:aws:iam::123456789012:user/alice";
+    assert!(assumed(&user(OWNER), nothing, alice), "named itself: nothing else is needed");
+    assert!(
+        !assumed(&user(OWNER), nothing, OWNER),
+        "its account is named: that leaves it to its own policies"
+    );
+    assert!(assumed(&user(OWNER), ALLOW_ALL, OWNER));
+    let bob = "arn:aws:iam::123456789012:user/bob";
+    assert!(!assumed(&user(OWNER), ALLOW_ALL, bob), "not named: its own policies are not enough");
+    let stranger = "arn:aws:iam::999999999999:user/alice";
+    assert!(!assumed(&user("999999999999"), nothing, stranger), "across accounts both must allow");
+    assert!(assumed(&user("999999999999"), ALLOW_ALL, stranger));
+    assert!(!assumed(&user("999999999999"), ALLOW_ALL, alice));
 }

@@ -21,10 +21,12 @@ const ENTRY_BYTES: usize = 200;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct DecisionKey {
     pub(super) principal: Arc<str>,
-    /// The version of the principal's policies.
-    pub(super) identity_version: Revision,
+    /// The version of the principal's policies and tags.
+    pub(super) identity_version: u64,
     /// The version of the cluster's policy; 0 where it has none.
     pub(super) cluster_version: Revision,
+    /// The text of the policy that narrows the session.
+    pub(super) session_policy: Option<Arc<str>>,
     pub(super) action: KafkaAction,
     pub(super) resource: String,
     /// `None` where none of them was read.
@@ -73,6 +75,7 @@ fn weight(key: &DecisionKey) -> u32 {
         let tags: usize = facts.cluster_tags.iter().map(|(key, value)| key.len() + value.len()).sum();
         tags + facts.source.user_agent.as_ref().map_or(0, |agent| agent.len())
     };
-    let bytes = ENTRY_BYTES + key.resource.len() + key.facts.as_ref().map_or(0, of_facts);
+    let session_policy = key.session_policy.as_ref().map_or(0, |text| text.len());
+    let bytes = ENTRY_BYTES + key.resource.len() + session_policy + key.facts.as_ref().map_or(0, of_facts);
     u32::try_from(bytes).unwrap_or(u32::MAX)
 }

@@ -215,6 +215,7 @@ fn session(harness: &Harness, user: &str, ends: UnixTime) -> Login {
         principal,
         issued_at: harness.clock_now(),
         expires_at: ends,
+        policy: None,
     };
     let token = session_token::seal(&harness.master_key, &claims, &mut |bytes| bytes.fill(1));
     Login {
@@ -407,6 +408,8 @@ async fn a_session_does_not_outlive_its_user_even_if_another_takes_the_name() {
         account: account(),
         created: TimestampMs::new(1),
         policies: [("inline".to_owned(), ALLOW_ALL.to_owned())].into(),
+        attached: [].into(),
+        groups: [].into(),
         access_keys: Vec::new(),
         tags: [].into(),
     };

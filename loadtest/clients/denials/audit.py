@@ -1,4 +1,4 @@
-"""The audit log: one JSON line for each authentication, denial and control call."""
+"""The audit log: one event in CloudTrail's shape for each authentication, denial and control call."""
 
 import json
 import time
@@ -17,7 +17,7 @@ class AuditLog:
     def since(self, mark):
         with self.path.open("rb") as file:
             file.seek(mark)
-            return [json.loads(line) for line in file.read().splitlines() if line.strip()]
+            return [told(json.loads(line)) for line in file.read().splitlines() if line.strip()]
 
     def denials_since(self, mark):
         """Lines of refusals. Waits for the first: an answer may overtake its line."""
@@ -34,3 +34,15 @@ class AuditLog:
             if lines or time.monotonic() - began > PATIENCE_SECONDS:
                 return lines
             time.sleep(0.05)
+
+
+def told(event):
+    """What the expectations ask of an event."""
+    service = event["eventSource"].removesuffix(".amazonaws.com")
+    address, port = event["sourceIPAddress"], event["additionalEventData"].get("sourcePort")
+    return {
+        "action": f"{service}:{event['eventName']}",
+        "source": f"{address}:{port}",
+        "result": "denied" if event.get("errorCode") else "allowed",
+        "reason": event.get("errorMessage"),
+    }

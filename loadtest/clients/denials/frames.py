@@ -30,6 +30,8 @@ class RawConnection:
         plain = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
         self.socket = context.wrap_socket(plain, server_hostname="localhost")
         self.correlation_id = 0
+        # How long the session lasts from the last login on, as its answer said.
+        self.lifetime_ms = None
 
     def request(self, api_key, version, body):
         """Sends a request with header version 1 and returns the response's body."""
@@ -62,6 +64,7 @@ class RawConnection:
         code, length = struct.unpack(">hh", answer[:4])
         message = answer[4 : 4 + length].decode() if length >= 0 else None
         if code == 0:
+            self.lifetime_ms = struct.unpack(">q", answer[-8:])[0]
             return None
         return Refused(code, message, seconds, self.is_closed_orderly())
 

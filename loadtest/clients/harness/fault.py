@@ -12,11 +12,14 @@ class Broken(Exception):
 
 
 class Fault:
-    def __init__(self, about):
+    def __init__(self, about, **more):
+        """`more` names further arguments, each with what argparse needs to know of it."""
         parser = argparse.ArgumentParser(description=about)
         parser.add_argument("--headgate", required=True, type=Path)
         parser.add_argument("--loadtest", required=True, type=Path)
         parser.add_argument("--work", required=True, type=Path, help="an empty directory for data and logs")
+        for name, settings in more.items():
+            parser.add_argument(f"--{name}", **settings)
         self.arguments = parser.parse_args()
         self.work = self.arguments.work.resolve()
         self.work.mkdir(parents=True, exist_ok=True)

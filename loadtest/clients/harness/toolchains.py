@@ -100,21 +100,30 @@ class Toolchains:
     @once
     def python(self):
         """A virtual environment with the pinned packages; returns its interpreter."""
-        venv, wanted = self.cache / "venv", (self.clients / "requirements.txt").read_text()
-        interpreter, installed = venv / "bin" / "python", venv / "installed.txt"
-        if interpreter.exists() and installed.exists() and installed.read_text() == wanted:
-            return interpreter
-        log = self.log("python")
+        return self.environment("venv", "requirements.txt") / "python"
+
+    @once
+    def awscli(self):
+        """The `aws` command, in an environment of its own: it pins another botocore than the clients."""
+        return self.environment("venv-awscli", "requirements-awscli.txt") / "aws"
+
+    def environment(self, name, requirements):
+        """A virtual environment with what a file of requirements names; returns the folder of its commands."""
+        venv, wanted = self.cache / name, (self.clients / requirements).read_text()
+        commands, installed = venv / "bin", venv / "installed.txt"
+        if (commands / "python").exists() and installed.exists() and installed.read_text() == wanted:
+            return commands
+        log = self.log(name)
         shutil.rmtree(venv, ignore_errors=True)
         try:
             run_logged([sys.executable, "-m", "venv", venv], log, INSTALL_SECONDS)
         except Failed:
             self.install_packages("python3-venv")  # Debian ships Python without the module that makes these.
             run_logged([sys.executable, "-m", "venv", venv], log, INSTALL_SECONDS)
-        command = [interpreter, "-m", "pip", "install", "--quiet", "--requirement", self.clients / "requirements.txt"]
+        command = [commands / "python", "-m", "pip", "install", "--quiet", "--requirement", self.clients / requirements]
         run_logged(command, log, INSTALL_SECONDS)
         installed.write_text(wanted)
-        return interpreter
+        return commands
 
     @once
     def node(self):

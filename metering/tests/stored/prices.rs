@@ -6,7 +6,7 @@ use headgate_metadata::clusters;
 use headgate_metadata::id::{AccountId, ClusterId, TimestampMs};
 use headgate_metadata::keys;
 use headgate_metadata::record::{
-    CellRecord, ClusterRecord, ClusterState, JournalChange, JournalRecord, Record as _,
+    CellRecord, ClusterLife, ClusterRecord, ClusterState, JournalChange, JournalRecord, Record as _,
 };
 use headgate_metering::amount::Dimension;
 use headgate_metering::bill::{Bill, GroupBy};
@@ -33,6 +33,7 @@ fn record(id: &str, name: &str, owner: AccountId) -> ClusterRecord {
         auto_create_topics: false,
         port: None,
         tags: BTreeMap::new(),
+        life: ClusterLife::default(),
     }
 }
 

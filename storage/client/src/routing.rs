@@ -75,7 +75,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use headgate_metadata::id::{AccountId, TimestampMs};
-    use headgate_metadata::record::ClusterState;
+    use headgate_metadata::record::{ClusterLife, ClusterState};
 
     use super::*;
 
@@ -92,6 +92,7 @@ mod tests {
             auto_create_topics: false,
             port: None,
             tags: BTreeMap::new(),
+            life: ClusterLife::default(),
         }
     }
 

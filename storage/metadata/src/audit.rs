@@ -1,4 +1,4 @@
-//! The audit log: one JSON line for each authentication, denial and control call.
+//! The audit log: one line for each authentication, denial and control call.
 //!
 //! Invariants: a line is written whole or not at all; a record never holds a secret (callers pass names and ids only).
 
@@ -7,11 +7,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use uuid::Uuid;
+
+mod event;
+
+/// Older files kept beside the one that is written to: `<path>.1` is the newest of them.
+const ROTATED_MAX: u32 = 4;
 
 /// What became of an audited attempt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AuditResult {
     /// It was allowed and done.
     Allowed,
@@ -21,29 +26,50 @@ pub enum AuditResult {
     Failed,
 }
 
-/// One line of the audit log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// One attempt, for the audit log.
+#[derive(Debug, Clone, PartialEq)]
 pub struct AuditRecord {
     /// When, RFC 3339 in UTC with milliseconds.
     pub time: String,
     /// Where from: the peer's address and port.
     pub source: String,
     /// Who, as an ARN; absent where nobody was proven.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub principal: Option<String>,
     /// The cluster's id; absent where none was chosen.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub cluster: Option<String>,
     /// What was tried, e.g. `kafka-cluster:Connect` or `iam:CreateUser`.
     pub action: String,
     /// On what, as an ARN or name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub resource: Option<String>,
     /// What became of it.
     pub result: AuditResult,
     /// Why, in words; absent for what simply went well.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What is known of it beyond that.
+    pub details: AuditDetails,
+}
+
+/// What is known of some attempts only.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct AuditDetails {
+    /// Names the request in its answer too.
+    pub request_id: Option<String>,
+    /// The unique id of the principal, `AIDA…` or `AROA…:session`.
+    pub principal_id: Option<String>,
+    /// The key that signed.
+    pub access_key_id: Option<String>,
+    /// When the temporary credential was issued, RFC 3339 in UTC.
+    pub session_issued: Option<String>,
+    /// What the client says it is.
+    pub user_agent: Option<String>,
+    /// The error's code, where there is one.
+    pub error_code: Option<String>,
+    /// The parameters.
+    pub request: Option<Value>,
+    /// What the answer said.
+    pub response: Option<Value>,
+    /// Whether the call only looks.
+    pub read_only: bool,
 }
 
 /// Where audit records go.
@@ -74,11 +100,15 @@ impl AuditSink for AuditMemory {
     }
 }
 
-/// A file of JSON lines, rotated to `<path>.1` when it would grow beyond its limit.
-#[derive(Debug)]
+/// Makes the ids of events.
+pub type EventIds = Box<dyn Fn() -> Uuid + Send + Sync>;
+
+/// A file of JSON lines in the shape of CloudTrail's events, rotated when it would grow beyond its limit.
 pub struct AuditFile {
     path: PathBuf,
     bytes_max: u64,
+    region: String,
+    ids: EventIds,
     open: Mutex<OpenFile>,
 }
 
@@ -89,10 +119,33 @@ struct OpenFile {
 }
 
 impl AuditFile {
-    /// Opens the file for appending, readable by its owner alone.
-    pub fn open(path: &Path, bytes_max: u64) -> std::io::Result<Self> {
+    /// Opens the file for appending, readable by its owner alone. `region` is told in each line.
+    pub fn open(
+        path: &Path,
+        bytes_max: u64,
+        region: impl Into<String>,
+        ids: EventIds,
+    ) -> std::io::Result<Self> {
         let open = Mutex::new(OpenFile::open(path)?);
-        Ok(Self { path: path.to_owned(), bytes_max, open })
+        Ok(Self { path: path.to_owned(), bytes_max, region: region.into(), ids, open })
+    }
+}
+
+impl std::fmt::Debug for AuditFile {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "AuditFile({})", self.path.display())
+    }
+}
+
+impl AuditSink for AuditFile {
+    fn record(&self, record: &AuditRecord) {
+        let event = event::of(record, &self.region, (self.ids)());
+        let mut line = event.to_string().into_bytes();
+        line.push(b'\n');
+        let Ok(mut open) = self.open.lock() else { return };
+        if let Err(error) = open.append(&self.path, self.bytes_max, &line) {
+            tracing::error!(path = %self.path.display(), %error, "audit line not written");
+        }
     }
 }
 
@@ -106,31 +159,33 @@ impl OpenFile {
         let bytes = file.metadata()?.len();
         Ok(Self { file, bytes })
     }
-}
 
-impl AuditSink for AuditFile {
-    fn record(&self, record: &AuditRecord) {
-        let mut line = serde_json::to_vec(record).expect("records hold nothing that JSON cannot express");
-        line.push(b'\n');
-        let Ok(mut open) = self.open.lock() else { return };
-        if let Err(error) = open.append(&self.path, self.bytes_max, &line) {
-            tracing::error!(path = %self.path.display(), %error, "audit line not written");
-        }
-    }
-}
-
-impl OpenFile {
     fn append(&mut self, path: &Path, bytes_max: u64, line: &[u8]) -> std::io::Result<()> {
         if self.bytes > 0 && self.bytes + line.len() as u64 > bytes_max {
-            let mut rotated = path.as_os_str().to_owned();
-            rotated.push(".1");
-            std::fs::rename(path, rotated)?;
+            rotate(path)?;
             *self = Self::open(path)?;
         }
         self.file.write_all(line)?;
         self.bytes += line.len() as u64;
         Ok(())
     }
+}
+
+/// Renames every file to the next number; the oldest is replaced.
+fn rotate(path: &Path) -> std::io::Result<()> {
+    for number in (1..ROTATED_MAX).rev() {
+        match std::fs::rename(rotated(path, number), rotated(path, number + 1)) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    std::fs::rename(path, rotated(path, 1))
+}
+
+fn rotated(path: &Path, number: u32) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{number}"));
+    name.into()
 }
 
 #[cfg(test)]
@@ -147,35 +202,56 @@ mod tests {
             resource: None,
             result: AuditResult::Denied,
             reason: Some("signature does not match".into()),
+            details: AuditDetails::default(),
         }
     }
 
-    #[test]
-    fn each_record_is_one_line_of_json_without_absent_fields() {
-        let directory = tempfile::tempdir().expect("a directory");
-        let path = directory.path().join("audit.log");
-        let sink = AuditFile::open(&path, 1 << 20).expect("opened");
-        sink.record(&denied("a"));
-        sink.record(&denied("b"));
-        let text = std::fs::read_to_string(&path).expect("readable");
-        let lines: Vec<AuditRecord> =
-            text.lines().map(|line| serde_json::from_str(line).expect("one record a line")).collect();
-        assert_eq!(lines, [denied("a"), denied("b")]);
-        assert!(!text.contains("principal"));
+    fn open(path: &Path, bytes_max: u64) -> AuditFile {
+        AuditFile::open(path, bytes_max, "eu-west-1", Box::new(Uuid::nil)).expect("opened")
+    }
+
+    fn actions(path: &Path) -> Vec<String> {
+        let text = std::fs::read_to_string(path).expect("readable");
+        let events = text.lines().map(|line| serde_json::from_str::<Value>(line).expect("one event a line"));
+        events.map(|event| event["eventName"].as_str().expect("a name").to_owned()).collect()
     }
 
     #[test]
-    fn a_full_file_is_rotated_and_no_line_is_lost_or_cut() {
+    fn each_record_is_one_line_of_json() {
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("audit.log");
-        let line = serde_json::to_vec(&denied("a")).expect("json").len() as u64 + 1;
-        let sink = AuditFile::open(&path, line * 2).expect("opened");
-        for _ in 0..3 {
-            sink.record(&denied("a"));
+        let sink = open(&path, 1 << 20);
+        sink.record(&denied("kafka:A"));
+        sink.record(&denied("kafka:B"));
+        assert_eq!(actions(&path), ["A", "B"]);
+    }
+
+    #[test]
+    fn a_full_file_is_rotated_and_the_newest_are_kept() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        let sink = open(&path, 1);
+        for number in 0..=ROTATED_MAX + 1 {
+            sink.record(&denied(&format!("kafka:{number}")));
         }
-        let lines = |path: &Path| std::fs::read_to_string(path).expect("readable").lines().count();
-        assert_eq!(lines(&path), 1);
-        assert_eq!(lines(&directory.path().join("audit.log.1")), 2);
+        assert_eq!(actions(&path), [(ROTATED_MAX + 1).to_string()]);
+        for number in 1..=ROTATED_MAX {
+            assert_eq!(actions(&rotated(&path, number)), [(ROTATED_MAX + 1 - number).to_string()]);
+        }
+        assert!(!rotated(&path, ROTATED_MAX + 1).exists());
+    }
+
+    #[test]
+    fn no_line_is_lost_or_cut_where_files_change() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("audit.log");
+        open(&path, 1 << 20).record(&denied("kafka:A"));
+        let line = std::fs::metadata(&path).expect("there").len();
+        let sink = open(&path, line * 2);
+        sink.record(&denied("kafka:B"));
+        sink.record(&denied("kafka:C"));
+        assert_eq!(actions(&rotated(&path, 1)), ["A", "B"]);
+        assert_eq!(actions(&path), ["C"]);
     }
 
     #[cfg(unix)]
@@ -184,7 +260,7 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir().expect("a directory");
         let path = directory.path().join("audit.log");
-        AuditFile::open(&path, 1 << 20).expect("opened");
+        open(&path, 1 << 20);
         let mode = std::fs::metadata(&path).expect("there").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
     }

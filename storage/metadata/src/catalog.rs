@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ use crate::attempt;
 use crate::follow::{Following, News};
 use crate::id::{ClusterId, Revision, TopicId};
 use crate::keys;
-use crate::record::{ClusterRecord, TopicRecord};
+use crate::record::{ClusterRecord, ClusterState, TopicRecord};
 use crate::store::{MetadataError, SharedStore};
 
 mod loaded;
@@ -82,6 +82,8 @@ pub struct Catalog {
 #[derive(Debug)]
 struct Known {
     records: DashMap<ClusterId, Arc<ClusterRecord>>,
+    /// Those among them that are being created or deleted.
+    unsettled: DashSet<ClusterId>,
     loaded: DashMap<ClusterId, Arc<OnceCell<Loaded>>>,
     changes: watch::Sender<u64>,
 }
@@ -92,6 +94,7 @@ impl Catalog {
     pub async fn start(store: SharedStore) -> Result<Arc<Self>, MetadataError> {
         let known = Arc::new(Known {
             records: DashMap::new(),
+            unsettled: DashSet::new(),
             loaded: DashMap::new(),
             changes: watch::Sender::new(0),
         });
@@ -111,6 +114,11 @@ impl Catalog {
         let mut records: Vec<_> = self.known.records.iter().map(|record| Arc::clone(&record)).collect();
         records.sort_unstable_by_key(|record| record.id);
         records
+    }
+
+    /// The clusters that are neither in use nor given up: somebody has a step to take for them. From memory.
+    pub fn unsettled(&self) -> Vec<Arc<ClusterRecord>> {
+        self.known.unsettled.iter().filter_map(|cluster| self.cluster(*cluster)).collect()
     }
 
     /// The cluster's resource policy, from memory; `None` where it has none.
@@ -238,6 +246,10 @@ impl Known {
         };
         match <ClusterRecord as crate::record::Record>::decode(value) {
             Ok(record) => {
+                match record.state {
+                    ClusterState::Creating | ClusterState::Deleting => drop(self.unsettled.insert(cluster)),
+                    ClusterState::Active | ClusterState::Failed => drop(self.unsettled.remove(&cluster)),
+                }
                 self.records.insert(cluster, Arc::new(record));
                 self.renew(cluster);
                 Some(cluster)
@@ -251,6 +263,7 @@ impl Known {
 
     fn remove(&self, cluster: ClusterId) {
         self.records.remove(&cluster);
+        self.unsettled.remove(&cluster);
         self.loaded.remove(&cluster);
     }
 

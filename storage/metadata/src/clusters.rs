@@ -139,6 +139,7 @@ pub async fn begin_delete(
             return Ok((record, modified));
         }
         record.state = ClusterState::Deleting;
+        record.life.deleted = Some(now);
         let transaction = put(&key, modified, &record);
         let transaction = journal::enter(transaction, cluster, now, sequence, JournalChange::ClusterDeleted);
         if let Some(revision) = attempt::commit(store, transaction).await? {

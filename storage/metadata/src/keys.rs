@@ -24,6 +24,12 @@ pub const METERING: &str = "metering/";
 pub const PLACEMENTS: &str = "placement/";
 /// All users of all accounts.
 pub const USERS: &str = "user/";
+/// All groups of all accounts.
+pub const GROUPS: &str = "group/";
+/// All roles of all accounts.
+pub const ROLES: &str = "role/";
+/// All managed policies of all accounts.
+pub const MANAGED_POLICIES: &str = "policy/";
 /// All access keys.
 pub const ACCESS_KEYS: &str = "access-key/";
 
@@ -87,6 +93,34 @@ pub fn users(account: AccountId) -> String {
 /// A user.
 pub fn user(account: AccountId, name: &str) -> String {
     format!("{USERS}{account}/{name}")
+}
+/// All groups of an account.
+pub fn groups(account: AccountId) -> String {
+    format!("{GROUPS}{account}/")
+}
+/// All roles of an account.
+pub fn roles(account: AccountId) -> String {
+    format!("{ROLES}{account}/")
+}
+/// A group.
+pub fn group(account: AccountId, name: &str) -> String {
+    format!("{GROUPS}{account}/{name}")
+}
+/// A role.
+pub fn role(account: AccountId, name: &str) -> String {
+    format!("{ROLES}{account}/{name}")
+}
+/// All managed policies of an account.
+pub fn managed_policies(account: AccountId) -> String {
+    format!("{MANAGED_POLICIES}{account}/")
+}
+/// A managed policy.
+pub fn managed_policy(account: AccountId, name: &str) -> String {
+    format!("{MANAGED_POLICIES}{account}/{name}")
+}
+/// When an access key was last used.
+pub fn key_use(access_key_id: &str) -> String {
+    format!("key-use/{access_key_id}")
 }
 /// An access key.
 pub fn access_key(access_key_id: &str) -> String {

@@ -8,18 +8,23 @@
 mod attempt;
 pub mod audit;
 pub mod catalog;
+pub mod cluster_policies;
 pub mod clusters;
 pub mod counters;
 pub mod embedded;
 pub mod etcd;
 mod follow;
+pub mod groups;
 mod history;
 pub mod id;
+pub mod identities;
 pub mod journal;
+pub mod key_uses;
 pub mod keys;
 mod lease;
 mod limits;
 pub mod live;
+pub mod managed_policies;
 pub mod principals;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]

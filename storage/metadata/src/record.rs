@@ -16,7 +16,11 @@
 //! journal/<cluster>/<time>-<sequence>-<subject>  JournalRecord  what cluster- and partition-hours are computed from
 //! port/<port, 5 digits>                 NameRecord             unique listener ports
 //! user/<account>/<name>                 UserRecord
+//! group/<account>/<name>                GroupRecord
+//! role/<account>/<name>                 RoleRecord
+//! policy/<account>/<name>               ManagedPolicyRecord
 //! access-key/<access key id>            AccessKeyRecord        secret sealed under the master key
+//! key-use/<access key id>               KeyUseRecord           a little behind; absent for a key that was not used yet
 //! wal/<wal>                             WalRecord
 //! flushed/<wal>                         FlushedRecord
 //! chain/<wal>/<start, 20 digits>        ChainRecord
@@ -30,7 +34,7 @@
 //!
 //! Field names and tags are persisted: they are added, never renamed or reused.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 use serde::de::DeserializeOwned;
@@ -41,6 +45,10 @@ use crate::id::{
     TopicId, WalId, WalPosition,
 };
 use crate::store::MetadataError;
+
+mod grant;
+
+pub use grant::{GroupRecord, KeyUseRecord, ManagedPolicyRecord, PolicyVersionRecord, RoleRecord};
 
 /// The format number written into every value.
 pub const RECORD_FORMAT: u32 = 1;
@@ -93,7 +101,11 @@ records!(
     RemovedRecord,
     JournalRecord,
     UserRecord,
+    GroupRecord,
+    RoleRecord,
+    ManagedPolicyRecord,
     AccessKeyRecord,
+    KeyUseRecord,
     WalRecord,
     FlushedRecord,
     ChainRecord,
@@ -137,6 +149,8 @@ pub enum ClusterState {
     Active,
     /// Removal was asked for; refuses everything.
     Deleting,
+    /// It could not be made usable; all that can be done with it is to delete it.
+    Failed,
 }
 
 /// A cluster: what a tenant opened.
@@ -163,6 +177,23 @@ pub struct ClusterRecord {
     /// Tags.
     #[serde(default)]
     pub tags: BTreeMap<String, String>,
+    /// How it came into its state.
+    #[serde(default)]
+    pub life: ClusterLife,
+}
+
+/// How a cluster came into its state.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClusterLife {
+    /// Names all attempts of the one request that created it, as the requesting tool does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub creation_token: Option<String>,
+    /// When its removal was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<TimestampMs>,
+    /// Why it is `FAILED`, in words for its owner.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
 }
 
 impl ClusterRecord {
@@ -279,7 +310,7 @@ pub enum JournalChange {
     },
 }
 
-/// An IAM user with its inline policies.
+/// An IAM user with its policies.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserRecord {
     /// The user's name, unique in the account.
@@ -293,6 +324,12 @@ pub struct UserRecord {
     /// Inline policies by name, as the JSON text that was put.
     #[serde(default)]
     pub policies: BTreeMap<String, String>,
+    /// The names of the managed policies attached to it.
+    #[serde(default)]
+    pub attached: BTreeSet<String>,
+    /// The names of the groups it is in; each group names it too.
+    #[serde(default)]
+    pub groups: BTreeSet<String>,
     /// The ids of its access keys; each has a record of its own.
     #[serde(default)]
     pub access_keys: Vec<String>,

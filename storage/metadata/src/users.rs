@@ -1,9 +1,10 @@
-//! Users, their inline policies and their access keys.
+//! Users and their access keys.
 //!
 //! Invariant: a user's record names exactly the keys that have a record; both change in one transaction.
 
 use crate::attempt::{self, ATTEMPTS_MAX, Found};
 use crate::id::{AccountId, Revision};
+use crate::identities::{self, ACCESS_KEYS_MAX, IdentityError, Quota, found, put};
 use crate::keys;
 use crate::record::{AccessKeyRecord, AccessKeyStatus, Record, UserRecord};
 use crate::store::{Compare, MetadataError, MetadataStore, Select, Transaction, Write};
@@ -11,70 +12,19 @@ use crate::store::{Compare, MetadataError, MetadataStore, Select, Transaction, W
 #[cfg(test)]
 mod tests;
 
-/// Access keys of one user at most, as in AWS: one in use and one being rotated in.
-pub const ACCESS_KEYS_PER_USER_MAX: usize = 2;
-
-/// Why a user, policy or key was not changed.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum UserError {
-    /// There is no such user.
-    #[error("user does not exist")]
-    UnknownUser,
-    /// The user has no such policy.
-    #[error("policy does not exist")]
-    UnknownPolicy,
-    /// There is no such access key (or it is another user's).
-    #[error("access key does not exist")]
-    UnknownKey,
-    /// The name or id is taken.
-    #[error("name taken")]
-    Exists,
-    /// The user still has access keys or policies; delete those first.
-    #[error("user still has {keys} access keys and {policies} policies")]
-    InUse {
-        /// How many keys.
-        keys: usize,
-        /// How many policies.
-        policies: usize,
-    },
-    /// The user has [`ACCESS_KEYS_PER_USER_MAX`] keys already.
-    #[error("user has {ACCESS_KEYS_PER_USER_MAX} access keys already")]
-    TooManyKeys,
-    /// The store did not do it.
-    #[error(transparent)]
-    Store(#[from] MetadataError),
-}
-
 /// Creates the user as given, without keys.
-pub async fn create(store: &dyn MetadataStore, user: &UserRecord) -> Result<Revision, UserError> {
+pub async fn create(store: &dyn MetadataStore, user: &UserRecord) -> Result<Revision, IdentityError> {
     debug_assert!(user.access_keys.is_empty(), "keys are added by create_key");
-    let key = keys::user(user.account, &user.name);
-    let put = Write::Put(key.clone(), user.encode());
-    let transaction = Transaction::new().when(Compare::Absent(key)).then(put);
-    attempt::commit(store, transaction).await?.ok_or(UserError::Exists)
+    identities::create(store, user).await
 }
 
-/// Deletes a user that has neither keys nor policies.
+/// Deletes a user that has neither keys nor policies and is in no group.
 pub async fn delete(
     store: &dyn MetadataStore,
     account: AccountId,
     name: &str,
-) -> Result<Revision, UserError> {
-    let key = keys::user(account, name);
-    for _ in 0..ATTEMPTS_MAX {
-        let Found { record: user, modified } =
-            found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
-        let (keys, policies) = (user.access_keys.len(), user.policies.len());
-        if keys + policies > 0 {
-            return Err(UserError::InUse { keys, policies });
-        }
-        let unchanged = Compare::Unchanged(key.clone(), modified);
-        let transaction = Transaction::new().when(unchanged).then(Write::Delete(key.clone()));
-        if let Some(revision) = attempt::commit(store, transaction).await? {
-            return Ok(revision);
-        }
-    }
-    Err(attempt::contended(key).into())
+) -> Result<Revision, IdentityError> {
+    identities::delete::<UserRecord>(store, account, name).await
 }
 
 /// One user.
@@ -83,12 +33,12 @@ pub async fn load(
     account: AccountId,
     name: &str,
 ) -> Result<Option<UserRecord>, MetadataError> {
-    Ok(found_user(store, &keys::user(account, name)).await?.map(|found| found.record))
+    identities::load(store, account, name).await
 }
 
 /// All users of an account, by name.
 pub async fn list(store: &dyn MetadataStore, account: AccountId) -> Result<Vec<UserRecord>, MetadataError> {
-    store.list(&keys::users(account)).await?.iter().map(attempt::decode).collect()
+    identities::list(store, account).await
 }
 
 /// Puts an inline policy, replacing one of the same name. The document is the caller's to check.
@@ -98,12 +48,8 @@ pub async fn put_policy(
     user: &str,
     policy: &str,
     document: &str,
-) -> Result<Revision, UserError> {
-    change(store, account, user, |user| {
-        user.policies.insert(policy.to_owned(), document.to_owned());
-        Ok(())
-    })
-    .await
+) -> Result<Revision, IdentityError> {
+    identities::put_policy::<UserRecord>(store, account, user, policy, document).await
 }
 
 /// Deletes an inline policy.
@@ -112,44 +58,23 @@ pub async fn delete_policy(
     account: AccountId,
     user: &str,
     policy: &str,
-) -> Result<Revision, UserError> {
-    change(store, account, user, |user| {
-        user.policies.remove(policy).map(drop).ok_or(UserError::UnknownPolicy)
-    })
-    .await
-}
-
-async fn change(
-    store: &dyn MetadataStore,
-    account: AccountId,
-    name: &str,
-    mut change: impl FnMut(&mut UserRecord) -> Result<(), UserError> + Send,
-) -> Result<Revision, UserError> {
-    let key = keys::user(account, name);
-    for _ in 0..ATTEMPTS_MAX {
-        let Found { record: mut user, modified } =
-            found_user(store, &key).await?.ok_or(UserError::UnknownUser)?;
-        change(&mut user)?;
-        if let Some(revision) = attempt::commit(store, put(&key, modified, &user)).await? {
-            return Ok(revision);
-        }
-    }
-    Err(attempt::contended(key).into())
+) -> Result<Revision, IdentityError> {
+    identities::delete_policy::<UserRecord>(store, account, user, policy).await
 }
 
 /// Adds an access key to its user.
-pub async fn create_key(store: &dyn MetadataStore, key: &AccessKeyRecord) -> Result<Revision, UserError> {
+pub async fn create_key(store: &dyn MetadataStore, key: &AccessKeyRecord) -> Result<Revision, IdentityError> {
     let user_key = keys::user(key.account, &key.user);
     let key_key = keys::access_key(&key.access_key_id);
     for _ in 0..ATTEMPTS_MAX {
         let snapshot = store.read(&[Select::Key(user_key.clone()), Select::Key(key_key.clone())]).await?;
         let user = attempt::found::<UserRecord>(&snapshot.results[0])?;
-        let Found { record: mut user, modified } = user.ok_or(UserError::UnknownUser)?;
+        let Found { record: mut user, modified } = user.ok_or(IdentityError::Unknown)?;
         if !snapshot.results[1].is_empty() {
-            return Err(UserError::Exists);
+            return Err(IdentityError::Exists);
         }
-        if user.access_keys.len() >= ACCESS_KEYS_PER_USER_MAX {
-            return Err(UserError::TooManyKeys);
+        if user.access_keys.len() >= ACCESS_KEYS_MAX {
+            return Err(IdentityError::Full(Quota::AccessKeys));
         }
         user.access_keys.push(key.access_key_id.clone());
         let transaction = put(&user_key, modified, &user)
@@ -168,7 +93,7 @@ pub async fn set_key_status(
     account: AccountId,
     access_key_id: &str,
     status: AccessKeyStatus,
-) -> Result<Revision, UserError> {
+) -> Result<Revision, IdentityError> {
     let key_key = keys::access_key(access_key_id);
     for _ in 0..ATTEMPTS_MAX {
         let Found { record: mut key, modified } = found_key(store, account, &key_key).await?;
@@ -191,18 +116,19 @@ pub async fn delete_key(
     store: &dyn MetadataStore,
     account: AccountId,
     access_key_id: &str,
-) -> Result<Revision, UserError> {
+) -> Result<Revision, IdentityError> {
     let key_key = keys::access_key(access_key_id);
     for _ in 0..ATTEMPTS_MAX {
         let Found { record: key, modified: key_modified } = found_key(store, account, &key_key).await?;
         let user_key = keys::user(account, &key.user);
         // A key whose user went away between the two reads went with it.
-        let user = found_user(store, &user_key).await?.ok_or(UserError::UnknownKey)?;
+        let user = found::<UserRecord>(store, &user_key).await?.ok_or(IdentityError::UnknownKey)?;
         let Found { record: mut user, modified } = user;
         user.access_keys.retain(|held| held != access_key_id);
         let transaction = put(&user_key, modified, &user)
             .when(Compare::Unchanged(key_key.clone(), key_modified))
-            .then(Write::Delete(key_key.clone()));
+            .then(Write::Delete(key_key.clone()))
+            .then(Write::Delete(keys::key_use(access_key_id)));
         if let Some(revision) = attempt::commit(store, transaction).await? {
             return Ok(revision);
         }
@@ -210,29 +136,15 @@ pub async fn delete_key(
     Err(attempt::contended(key_key).into())
 }
 
-fn put(key: &str, modified: Revision, user: &UserRecord) -> Transaction {
-    Transaction::new()
-        .when(Compare::Unchanged(key.to_owned(), modified))
-        .then(Write::Put(key.to_owned(), user.encode()))
-}
-
-async fn found_user(
-    store: &dyn MetadataStore,
-    key: &str,
-) -> Result<Option<Found<UserRecord>>, MetadataError> {
-    let entry = store.get(key).await?;
-    attempt::found(entry.as_slice())
-}
-
 async fn found_key(
     store: &dyn MetadataStore,
     account: AccountId,
     key: &str,
-) -> Result<Found<AccessKeyRecord>, UserError> {
+) -> Result<Found<AccessKeyRecord>, IdentityError> {
     let entry = store.get(key).await?;
     let found = attempt::found::<AccessKeyRecord>(entry.as_slice())?;
     // Another account's key is unknown, never forbidden: its existence is not told.
-    found.filter(|found| found.record.account == account).ok_or(UserError::UnknownKey)
+    found.filter(|found| found.record.account == account).ok_or(IdentityError::UnknownKey)
 }
 
 /// One key.

@@ -211,7 +211,7 @@ mod tests {
     use headgate_metadata::clusters;
     use headgate_metadata::id::AccountId;
     use headgate_metadata::keys;
-    use headgate_metadata::record::{CellRecord, ClusterRecord, ClusterState, Record as _};
+    use headgate_metadata::record::{CellRecord, ClusterLife, ClusterRecord, ClusterState, Record as _};
     use headgate_metadata::store::{MetadataStore as _, Transaction, Write};
 
     use super::*;
@@ -252,6 +252,7 @@ mod tests {
             auto_create_topics: true,
             port: None,
             tags: BTreeMap::new(),
+            life: ClusterLife::default(),
         };
         let founding = Transaction::new().then(Write::Put(keys::CELL.to_owned(), cell.encode()));
         store.commit(founding).await.expect("the disk works");

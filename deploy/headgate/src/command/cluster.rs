@@ -33,9 +33,8 @@ pub(crate) async fn run(command: ClusterCommand) -> Result<()> {
         }
         ClusterCommand::Delete { name, api } => {
             let client = ApiClient::from_environment(&api.url)?;
-            let cluster = find(&client, &name).await?;
-            let arn = cluster["clusterArn"].as_str().unwrap_or_default();
-            let path = format!("/v1/clusters/{}", percent_encode(arn));
+            let arn = arn_of(&client, &name).await?;
+            let path = format!("/v1/clusters/{}", percent_encode(&arn));
             show(&client.json("kafka", Method::DELETE, &path, None).await?.json()?);
         }
     }
@@ -43,21 +42,38 @@ pub(crate) async fn run(command: ClusterCommand) -> Result<()> {
 }
 
 async fn clusters(client: &ApiClient) -> Result<Vec<Value>> {
-    let mut answer = client.json("headgate", Method::GET, CLUSTERS, None).await?.json()?;
-    Ok(answer["clusters"].as_array_mut().map(std::mem::take).unwrap_or_default())
+    let (mut clusters, mut query) = (Vec::new(), String::new());
+    loop {
+        let mut page =
+            client.json("headgate", Method::GET, &format!("{CLUSTERS}{query}"), None).await?.json()?;
+        clusters.extend(page["clusters"].as_array_mut().map(std::mem::take).unwrap_or_default());
+        match page["nextToken"].as_str() {
+            Some(token) => query = format!("?nextToken={}", percent_encode(token)),
+            None => return Ok(clusters),
+        }
+    }
 }
 
 /// Names are unique in the account; AWS's calls go by ARN.
-async fn find(client: &ApiClient, name: &str) -> Result<Value> {
-    let found = clusters(client).await?.into_iter().find(|cluster| cluster["clusterName"] == name);
+pub(super) async fn find(client: &ApiClient, name: &str) -> Result<Value> {
+    let path = format!("{CLUSTERS}?clusterName={}", percent_encode(name));
+    let mut answer = client.json("headgate", Method::GET, &path, None).await?.json()?;
+    let found = answer["clusters"].as_array_mut().and_then(Vec::pop);
     found.with_context(|| {
         format!("this account has no cluster named {name}; `headgate cluster list` shows them")
     })
 }
 
+/// The ARN of the cluster of this name.
+pub(super) async fn arn_of(client: &ApiClient, name: &str) -> Result<String> {
+    let cluster = find(client, name).await?;
+    let arn = cluster["clusterArn"].as_str().context("the server's answer has no clusterArn")?;
+    Ok(arn.to_owned())
+}
+
 /// One `name: value` line per field.
-fn show(cluster: &Value) {
-    for (name, value) in cluster.as_object().into_iter().flatten() {
+pub(super) fn show(thing: &Value) {
+    for (name, value) in thing.as_object().into_iter().flatten() {
         match value {
             Value::String(text) => println!("{name}: {text}"),
             other => println!("{name}: {other}"),

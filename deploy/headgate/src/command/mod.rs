@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
 pub(crate) mod session;
+pub(crate) mod topic;
 pub(crate) mod user;
 
 use std::future::Future;

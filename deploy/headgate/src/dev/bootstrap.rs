@@ -3,13 +3,11 @@
 //! listener (`gateway/PROTOCOL.md` §2).
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use headgate_control::Bootstrap;
-use headgate_gateway::HostNames;
-use headgate_metadata::catalog::Catalog;
-use headgate_metadata::id::{ClusterId, Revision};
+use headgate_gateway::{BROKER_IDS, HostNames};
+use headgate_metadata::id::{BrokerId, ClusterId};
 use headgate_metadata::record::ClusterRecord;
 
 use super::settings::DevSettings;
@@ -24,16 +22,10 @@ pub(crate) struct DevBootstrap {
     names: HostNames,
     /// Whether all clusters are reached by name.
     named: bool,
-    catalog: Arc<Catalog>,
 }
 
 impl DevBootstrap {
-    pub(crate) fn new(
-        settings: &DevSettings,
-        demo: ClusterId,
-        names: HostNames,
-        catalog: Arc<Catalog>,
-    ) -> anyhow::Result<Self> {
+    pub(crate) fn new(settings: &DevSettings, demo: ClusterId, names: HostNames) -> anyhow::Result<Self> {
         Ok(Self {
             host: settings.advertised_host.clone(),
             iam_port: settings.listen_iam.port,
@@ -41,7 +33,6 @@ impl DevBootstrap {
             demo,
             names,
             named: settings.named_domain.is_some(),
-            catalog,
         })
     }
 
@@ -64,20 +55,25 @@ impl Bootstrap for DevBootstrap {
         }
     }
 
-    async fn reachable(&self, cluster: ClusterId, revision: Revision) {
-        // A watch that is behind is no error: the cluster's clients retry.
-        drop(self.catalog.reach(revision).await);
-        let port = self.catalog.cluster(cluster).and_then(|cluster| self.own_port(&cluster));
-        let (Some(port), Some(address)) = (port, self.local.first()) else { return };
-        port_opened(SocketAddr::new(*address, port)).await;
+    fn broker_ids(&self, cluster: &ClusterRecord) -> Vec<BrokerId> {
+        match self.own_port(cluster) {
+            // One process is one address, and so one broker (`gateway/PROTOCOL.md` §1).
+            Some(_) => vec![BROKER_IDS[0]],
+            None => BROKER_IDS.to_vec(),
+        }
+    }
+
+    async fn reachable(&self, cluster: &ClusterRecord) -> bool {
+        // The listener that all share is open as long as the process is.
+        let (Some(port), Some(address)) = (self.own_port(cluster), self.local.first()) else { return true };
+        port_opened(SocketAddr::new(*address, port)).await
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use headgate_metadata::embedded::EmbeddedStore;
     use headgate_metadata::id::{AccountId, SlotId, TimestampMs};
-    use headgate_metadata::record::ClusterState;
+    use headgate_metadata::record::{ClusterLife, ClusterState};
 
     use super::super::settings::DevFlags;
     use super::*;
@@ -94,32 +90,36 @@ mod tests {
             auto_create_topics: false,
             port,
             tags: [].into(),
+            life: ClusterLife::default(),
         }
     }
 
-    async fn brokers_of(flags: DevFlags, cluster: &ClusterRecord) -> String {
+    fn bootstrap(flags: DevFlags) -> DevBootstrap {
         let settings = flags.decide().expect("valid");
-        let catalog = Catalog::start(Arc::new(EmbeddedStore::in_memory())).await.expect("started");
         let names = HostNames { suffix: "c1.kafka-serverless.us-east-1.example".into(), local: Vec::new() };
-        let demo = ClusterId::from_random(1);
-        DevBootstrap::new(&settings, demo, names, catalog).expect("valid addresses").brokers(cluster)
+        DevBootstrap::new(&settings, ClusterId::from_random(1), names).expect("valid addresses")
     }
 
-    #[tokio::test]
-    async fn a_cluster_without_a_port_of_its_own_is_reached_by_its_name() {
+    #[test]
+    fn a_cluster_without_a_port_of_its_own_is_reached_by_its_name() {
+        let bootstrap = bootstrap(DevFlags::default());
         let named = cluster(2, None);
         let by_name = format!("boot-{}.c1.kafka-serverless.us-east-1.example:9098", named.id);
-        assert_eq!(brokers_of(DevFlags::default(), &named).await, by_name);
-        assert_eq!(brokers_of(DevFlags::default(), &cluster(2, Some(9101))).await, "localhost:9101");
-        assert_eq!(brokers_of(DevFlags::default(), &cluster(1, None)).await, "localhost:9098");
+        assert_eq!((bootstrap.brokers(&named), bootstrap.broker_ids(&named).len()), (by_name, 3));
+        for (cluster, by_port) in
+            [(cluster(2, Some(9101)), "localhost:9101"), (cluster(1, None), "localhost:9098")]
+        {
+            assert_eq!(bootstrap.brokers(&cluster), by_port);
+            assert_eq!(bootstrap.broker_ids(&cluster), [BrokerId::new(1)]);
+        }
     }
 
-    #[tokio::test]
-    async fn with_a_domain_every_cluster_is_reached_by_its_name() {
+    #[test]
+    fn with_a_domain_every_cluster_is_reached_by_its_name() {
+        let bootstrap = bootstrap(DevFlags { named_domain: Some("example".into()), ..DevFlags::default() });
         for cluster in [cluster(1, None), cluster(2, None), cluster(3, Some(9101))] {
-            let flags = DevFlags { named_domain: Some("example".into()), ..DevFlags::default() };
             let by_name = format!("boot-{}.c1.kafka-serverless.us-east-1.example:9098", cluster.id);
-            assert_eq!(brokers_of(flags, &cluster).await, by_name);
+            assert_eq!((bootstrap.brokers(&cluster), bootstrap.broker_ids(&cluster).len()), (by_name, 3));
         }
     }
 }

@@ -78,7 +78,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
     };
     let in_certificate = [names.local.clone(), vec![names.wildcard()]].concat();
     let Certificates { ca_pem_path, server: tls } = certificates::load_or_create(data, &in_certificate)?;
-    let bootstrap = DevBootstrap::new(&settings, demo.id, names.clone(), Arc::clone(&catalog))?;
+    let bootstrap = DevBootstrap::new(&settings, demo.id, names.clone())?;
     let parts = FrontParts {
         cell: cell.record.clone(),
         store: Arc::clone(&store),
@@ -97,6 +97,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
         fleet: None,
         cluster_ports: settings.named_domain.is_none().then(|| settings.cluster_ports.clone()),
         gateway: settings.gateway.clone(),
+        control: settings.control.clone(),
         api_tls: None,
         registry,
     };

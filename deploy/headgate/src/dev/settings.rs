@@ -39,7 +39,7 @@ pub(crate) struct DevFlags {
     /// Where objects are kept: file://DIR or s3://bucket/prefix [default: file://DATA/objects].
     #[arg(long, value_name = "URL")]
     pub(crate) object_store: Option<String>,
-    /// A TOML file with any of these settings, and sections `[storage]` and `[gateway]`.
+    /// A TOML file with any of these settings, and sections `[storage]`, `[gateway]` and `[control]`.
     #[arg(long, value_name = "FILE")]
     #[serde(skip)]
     pub(crate) config: Option<PathBuf>,
@@ -49,6 +49,9 @@ pub(crate) struct DevFlags {
     /// `[gateway]` of the configuration file.
     #[arg(skip)]
     pub(crate) gateway: toml::Table,
+    /// `[control]` of the configuration file.
+    #[arg(skip)]
+    pub(crate) control: toml::Table,
 }
 
 /// Everything decided.
@@ -66,6 +69,7 @@ pub(crate) struct DevSettings {
     pub(crate) object_store: Option<String>,
     pub(crate) storage: toml::Table,
     pub(crate) gateway: toml::Table,
+    pub(crate) control: toml::Table,
 }
 
 /// The domain of clusters' names where none is given: of those for which no port was left.
@@ -137,6 +141,7 @@ impl DevFlags {
             object_store: self.object_store.or(file.object_store),
             storage: file.storage,
             gateway: file.gateway,
+            control: file.control,
         })
     }
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
 use headgate_control::Bootstrap;
-use headgate_gateway::{HostNames, ListenerSecurity, ListenerSpec, LiveGateways};
+use headgate_gateway::{BROKER_IDS, HostNames, ListenerSecurity, ListenerSpec, LiveGateways};
 use headgate_metadata::catalog::Catalog;
-use headgate_metadata::id::{ClusterId, Revision};
+use headgate_metadata::id::BrokerId;
 use headgate_metadata::live::LiveRecords;
 use headgate_metadata::record::{CellRecord, ClusterRecord, GatewayRecord, Record as _};
 use headgate_metadata::slot_owners::SlotOwners;
@@ -148,7 +148,6 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
         names: names.clone(),
         iam: settings.iam.addresses()?[0],
         is_named,
-        catalog: Arc::clone(&catalog),
     };
     let parts = FrontParts {
         cell,
@@ -166,6 +165,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
         fleet: Some(live),
         cluster_ports: (!is_named).then(|| settings.cluster_ports.clone()),
         gateway: settings.cell.gateway.clone(),
+        control: settings.cell.control.clone(),
         api_tls: (!settings.api.is_loopback()?).then(|| TlsAcceptor::from(Arc::clone(&tls))),
         registry: Registry::default(),
     };
@@ -202,7 +202,6 @@ struct FleetBootstrap {
     iam: SocketAddr,
     /// Whether all clusters are reached by name.
     is_named: bool,
-    catalog: Arc<Catalog>,
 }
 
 #[async_trait]
@@ -219,12 +218,19 @@ impl Bootstrap for FleetBootstrap {
         }
     }
 
-    async fn reachable(&self, cluster: ClusterId, revision: Revision) {
-        // A watch that is behind is no error: the cluster's clients retry.
-        drop(self.catalog.reach(revision).await);
-        let port = self.catalog.cluster(cluster).and_then(|cluster| cluster.port);
-        if let Some(port) = port.filter(|_| !self.is_named) {
-            port_opened(SocketAddr::new(self.iam.ip(), port)).await;
+    fn broker_ids(&self, cluster: &ClusterRecord) -> Vec<BrokerId> {
+        if self.is_named || cluster.port.is_none() {
+            return BROKER_IDS.to_vec();
+        }
+        // As many as there are addresses (`gateway/PROTOCOL.md` §1).
+        let live = self.gateways.borrow().len();
+        BROKER_IDS.into_iter().take(live.max(1)).collect()
+    }
+
+    async fn reachable(&self, cluster: &ClusterRecord) -> bool {
+        match cluster.port.filter(|_| !self.is_named) {
+            Some(port) => port_opened(SocketAddr::new(self.iam.ip(), port)).await,
+            None => true,
         }
     }
 }

@@ -49,6 +49,7 @@ struct CellFile {
     named_domain: Option<String>,
     storage: toml::Table,
     gateway: toml::Table,
+    control: toml::Table,
     remote: toml::Table,
 }
 
@@ -62,6 +63,7 @@ pub(crate) struct CellSettings {
     pub(crate) named_domain: Option<String>,
     pub(crate) storage: toml::Table,
     pub(crate) gateway: toml::Table,
+    pub(crate) control: toml::Table,
     pub(crate) remote: toml::Table,
 }
 
@@ -121,6 +123,7 @@ impl CellFlags {
             named_domain: file.named_domain,
             storage: file.storage,
             gateway: file.gateway,
+            control: file.control,
             remote: file.remote,
         })
     }

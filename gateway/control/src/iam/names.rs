@@ -1,14 +1,18 @@
-//! Names of users and policies: what IAM lets them be.
+//! Names of users, groups, roles and policies: what IAM lets them be.
 
 use crate::error::ApiError;
 
 /// The longest user name.
-pub(super) const USER_NAME_MAX: usize = 64;
+pub(crate) const USER_NAME_MAX: usize = 64;
+/// The longest group name.
+pub(crate) const GROUP_NAME_MAX: usize = 128;
+/// The longest role name.
+pub(crate) const ROLE_NAME_MAX: usize = 64;
 /// The longest policy name.
-pub(super) const POLICY_NAME_MAX: usize = 128;
+pub(crate) const POLICY_NAME_MAX: usize = 128;
 
 /// Letters, digits and `_+=,.@-`, within the length; `parameter` is named where it is not.
-pub(super) fn checked(name: &str, parameter: &str, length_max: usize) -> Result<String, ApiError> {
+pub(crate) fn checked(name: &str, parameter: &str, length_max: usize) -> Result<String, ApiError> {
     let plain = name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_+=,.@-".contains(&byte));
     if plain && (1..=length_max).contains(&name.len()) {
         return Ok(name.to_owned());

@@ -26,6 +26,11 @@ pub(super) fn paged<T>(
         .map_err(|_| ApiError::parameter("marker", "The value for marker is invalid."))
 }
 
+/// Everything has the path `/`, so any longer prefix matches none.
+pub(super) fn under_path<T>(items: Vec<T>, form: &Parameters) -> Vec<T> {
+    if form.get("PathPrefix").is_none_or(|prefix| prefix == "/") { items } else { Vec::new() }
+}
+
 /// Says whether there is more, and how to go on.
 pub(super) fn end(xml: Xml, next: Option<&str>) -> Xml {
     xml.text("IsTruncated", if next.is_some() { "true" } else { "false" }).text_if("Marker", next)

@@ -19,13 +19,22 @@ pub(crate) struct ClusterInfo<'a> {
     creation_time: String,
     current_version: String,
     state: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    state_info: Option<StateInfo<'a>>,
     tags: &'a BTreeMap<String, String>,
     serverless: Serverless,
 }
 
+/// `StateInfo` of the service's model.
+#[derive(Debug, Serialize)]
+struct StateInfo<'a> {
+    code: &'static str,
+    message: &'a str,
+}
+
 /// `Serverless` of the service's model, in requests and answers.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct Serverless {
     pub(crate) vpc_configs: Vec<VpcConfig>,
     pub(crate) client_authentication: Option<ClientAuthentication>,
@@ -33,7 +42,7 @@ pub(crate) struct Serverless {
 
 /// `VpcConfig` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct VpcConfig {
     pub(crate) subnet_ids: Vec<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -42,18 +51,21 @@ pub(crate) struct VpcConfig {
 
 /// `ServerlessClientAuthentication` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ClientAuthentication {
     pub(crate) sasl: Option<Sasl>,
 }
 
 /// `ServerlessSasl` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Sasl {
     pub(crate) iam: Option<Iam>,
 }
 
 /// `Iam` of the service's model.
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Iam {
     pub(crate) enabled: Option<bool>,
 }
@@ -77,6 +89,11 @@ impl<'a> ClusterInfo<'a> {
             creation_time: UnixTime::from_millis(cluster.created.get() as i64).to_string(),
             current_version: current_version(cluster),
             state: state(cluster.state),
+            state_info: cluster
+                .life
+                .failure
+                .as_deref()
+                .map(|message| StateInfo { code: "CreationFailed", message }),
             tags: &cluster.tags,
             serverless: Serverless {
                 vpc_configs: vpcs.into_iter().map(vpc_config).collect(),
@@ -97,5 +114,6 @@ pub(crate) fn state(state: ClusterState) -> &'static str {
         ClusterState::Creating => "CREATING",
         ClusterState::Active => "ACTIVE",
         ClusterState::Deleting => "DELETING",
+        ClusterState::Failed => "FAILED",
     }
 }

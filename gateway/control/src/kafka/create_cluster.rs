@@ -2,7 +2,8 @@
 
 use headgate_metadata::clusters::{self, CreateClusterError};
 use headgate_metadata::id::ClusterId;
-use headgate_metadata::record::{ClusterNetworkRecord, ClusterRecord, ClusterState, VpcRecord};
+use headgate_metadata::record::{ClusterLife, ClusterNetworkRecord, ClusterRecord, ClusterState, VpcRecord};
+use headgate_metadata::store::MetadataStore;
 use headgate_storage_client::routing::{SLOT_SET_SIZE, slot_set};
 use serde::{Deserialize, Serialize};
 
@@ -20,11 +21,15 @@ const VPCS_MAX: usize = 5;
 const NETWORK_IDS_MAX: usize = 16;
 /// The longest of those ids.
 const NETWORK_ID_BYTES_MAX: usize = 128;
+/// The header in which AWS's SDKs name all attempts of one call.
+const INVOCATION_ID: &str = "amz-sdk-invocation-id";
+/// The longest such name; theirs are UUIDs.
+const INVOCATION_ID_BYTES_MAX: usize = 128;
 /// Ids drawn before it is said that the random source is broken: two of 2^41 ids meet by accident hardly once.
 const DRAWS_MAX: u32 = 4;
 
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct CreateClusterRequest {
     cluster_name: Option<String>,
     #[serde(default)]
@@ -53,7 +58,15 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Answer, ApiError> {
     let serverless = request.serverless.ok_or_else(|| ApiError::missing("serverless"))?;
     let network = network_of(serverless)?;
     let name = request.cluster_name.ok_or_else(|| ApiError::missing("clusterName"))?;
-    let options = NewCluster { name, tags, auto_create_topics: false, network: Some(network) };
+    // SDKs name all attempts of one call alike, so that one whose answer was lost is not told that the name is taken.
+    let attempts = call.request.header(INVOCATION_ID).filter(|id| id.len() <= INVOCATION_ID_BYTES_MAX);
+    let options = NewCluster {
+        name,
+        tags,
+        auto_create_topics: false,
+        network: Some(network),
+        creation_token: attempts.map(str::to_owned),
+    };
     let cluster = create(call, options).await?;
     Ok(Answer::json(&CreateClusterResponse {
         cluster_arn: cluster.arn(&call.api.config.region),
@@ -93,9 +106,11 @@ pub(crate) struct NewCluster {
     pub(crate) tags: Tags,
     pub(crate) auto_create_topics: bool,
     pub(crate) network: Option<ClusterNetworkRecord>,
+    /// Names all attempts of one call.
+    pub(crate) creation_token: Option<String>,
 }
 
-/// Creates a cluster for the caller's account and waits until it can be reached. The call must be authorized.
+/// Creates a cluster for the caller's account, in the state `CREATING`. The call must be authorized.
 pub(crate) async fn create(call: &Call<'_>, new: NewCluster) -> Result<ClusterRecord, ApiError> {
     check_name(&new.name)?;
     tags::check(&new.tags).map_err(|message| ApiError::parameter("tags", message))?;
@@ -104,12 +119,12 @@ pub(crate) async fn create(call: &Call<'_>, new: NewCluster) -> Result<ClusterRe
         call.trail.cluster.get_or_init(|| record.id.to_string());
         let (store, ports) = (&*call.api.components.store, call.api.config.cluster_ports.clone());
         match clusters::create_in_network(store, record, ports, new.network.as_ref()).await {
-            Ok((cluster, revision)) => {
-                call.api.components.bootstrap.reachable(cluster.id, revision).await;
-                return Ok(cluster);
-            }
+            Ok((cluster, _)) => return Ok(cluster),
             Err(CreateClusterError::IdTaken(_)) => {}
-            Err(CreateClusterError::NameTaken { .. }) => {
+            Err(CreateClusterError::NameTaken { holder }) => {
+                if let Some(cluster) = made_by_this_call(store, holder, &new).await? {
+                    return Ok(cluster);
+                }
                 let message = format!("The cluster name already exists: {}", new.name);
                 return Err(ApiError {
                     invalid_parameter: Some("clusterName".into()),
@@ -121,6 +136,19 @@ pub(crate) async fn create(call: &Call<'_>, new: NewCluster) -> Result<ClusterRe
     }
     tracing::error!("the random source repeats itself");
     Err(ApiError::internal())
+}
+
+/// The cluster that holds the name, if an earlier attempt of the same call created it.
+async fn made_by_this_call(
+    store: &dyn MetadataStore,
+    holder: ClusterId,
+    new: &NewCluster,
+) -> Result<Option<ClusterRecord>, ApiError> {
+    if new.creation_token.is_none() {
+        return Ok(None);
+    }
+    let holder = clusters::load(store, holder).await?;
+    Ok(holder.filter(|cluster| cluster.life.creation_token == new.creation_token && cluster.tags == new.tags))
 }
 
 fn draw(call: &Call<'_>, new: &NewCluster) -> ClusterRecord {
@@ -136,11 +164,12 @@ fn draw(call: &Call<'_>, new: &NewCluster) -> ClusterRecord {
         arn_uuid: format!("{}-s1", uuid::Builder::from_random_bytes(uuid).into_uuid()),
         account: call.caller.account,
         created: call.now(),
-        state: ClusterState::Active,
+        state: ClusterState::Creating,
         slot_set: slot_set(id, call.api.config.cell_slots, SLOT_SET_SIZE),
         auto_create_topics: new.auto_create_topics,
         port: None,
         tags: new.tags.clone(),
+        life: ClusterLife { creation_token: new.creation_token.clone(), ..ClusterLife::default() },
     }
 }
 

@@ -1,11 +1,12 @@
-//! DeleteCluster: billing ends with the answer; topics, name and port follow at once in the background.
+//! DeleteCluster: billing and connections end with the answer; topics, groups, data, name and port follow after a delay
+//! ([`crate::lifecycle`]).
 
 use headgate_metadata::clusters::{self, ClusterError};
 use headgate_metadata::record::ClusterRecord;
 use serde::Serialize;
 
-use super::authorized_cluster;
 use super::cluster_info::{current_version, state};
+use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
@@ -29,13 +30,8 @@ pub(super) async fn run(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> 
 
 async fn delete(call: &Call<'_>, cluster: &ClusterRecord) -> Result<ClusterRecord, ApiError> {
     match clusters::begin_delete(&*call.api.components.store, cluster.id, call.now()).await {
-        Ok((marked, _)) => {
-            call.api.deletions.finish(marked.id);
-            Ok(marked)
-        }
-        Err(ClusterError::Unknown(_)) => {
-            Err(ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist."))
-        }
+        Ok((marked, _)) => Ok(marked),
+        Err(ClusterError::Unknown(_)) => Err(not_found()),
         Err(ClusterError::Store(error)) => Err(error.into()),
     }
 }

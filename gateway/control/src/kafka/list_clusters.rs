@@ -4,13 +4,11 @@ use headgate_metadata::clusters;
 use serde::Serialize;
 
 use super::cluster_info::{CLUSTER_TYPE, ClusterInfo};
+use super::{invalid_token, max_results};
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
 use crate::page::page;
-
-/// Clusters on one page at most, and where the caller does not say.
-const RESULTS_MAX: usize = 100;
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -23,7 +21,7 @@ struct ListClustersResponse<'a> {
 pub(super) async fn run(call: &Call<'_>) -> Result<Answer, ApiError> {
     call.authorize("*", TagContext::default())?;
     let query = call.request.query()?;
-    let limit = results(query.get("maxResults"))?;
+    let limit = max_results(query.get("maxResults"))?;
     let prefix = query.get("clusterNameFilter").unwrap_or_default();
     let none = query.get("clusterTypeFilter").is_some_and(|kind| kind != CLUSTER_TYPE);
     let components = &call.api.components;
@@ -34,21 +32,12 @@ pub(super) async fn run(call: &Call<'_>) -> Result<Answer, ApiError> {
     let mut own = components.catalog.clusters();
     own.retain(|cluster| !none && cluster.account == call.caller.account && cluster.name.starts_with(prefix));
     own.sort_unstable_by(|left, right| left.name.cmp(&right.name));
-    let page = page(&own, |cluster| &cluster.name, query.get("nextToken"), limit)
-        .map_err(|_| ApiError::parameter("nextToken", "The parameter nextToken is not valid."))?;
+    let page =
+        page(&own, |cluster| &cluster.name, query.get("nextToken"), limit).map_err(|_| invalid_token())?;
     let mut cluster_info_list = Vec::with_capacity(page.items.len());
     for cluster in page.items {
         let network = clusters::load_network(&*components.store, cluster.id).await?;
         cluster_info_list.push(ClusterInfo::new(cluster, network, &call.api.config.region));
     }
     Ok(Answer::json(&ListClustersResponse { cluster_info_list, next_token: page.next }))
-}
-
-/// Reads `maxResults`, 1 to 100.
-fn results(text: Option<&str>) -> Result<usize, ApiError> {
-    let Some(text) = text else { return Ok(RESULTS_MAX) };
-    let results = text.parse().ok().filter(|results| (1..=RESULTS_MAX).contains(results));
-    results.ok_or_else(|| {
-        ApiError::parameter("maxResults", format!("maxResults must be from 1 to {RESULTS_MAX}."))
-    })
 }

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use super::authorized_cluster;
+use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
@@ -21,5 +21,5 @@ pub(super) async fn list(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError>
 
 pub(super) fn describe(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
     call.authorize(arn, TagContext::default())?;
-    Err(ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist."))
+    Err(not_found())
 }

@@ -4,13 +4,14 @@ use headgate_metadata::clusters::{self, ClusterError};
 use headgate_metadata::record::ClusterRecord;
 use serde::{Deserialize, Serialize};
 
-use super::authorized_cluster;
+use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
 use crate::tags::{self, Tags};
 
 #[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
 struct TagResourceRequest {
     tags: Option<Tags>,
 }
@@ -71,9 +72,7 @@ async fn change(
             }
         });
         changed.await.map_err(|error| match error {
-            ClusterError::Unknown(_) => {
-                ApiError::new(ApiError::NOT_FOUND, "The requested resource doesn't exist.")
-            }
+            ClusterError::Unknown(_) => not_found(),
             ClusterError::Store(error) => error.into(),
         })?;
     }

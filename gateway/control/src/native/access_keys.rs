@@ -1,7 +1,8 @@
 //! UpdateAccessKey by the key's id alone: who finds a leaked key rarely knows its user.
 
+use headgate_metadata::identities::IdentityError;
 use headgate_metadata::record::AccessKeyStatus;
-use headgate_metadata::users::{self, UserError};
+use headgate_metadata::users;
 use serde::Serialize;
 
 use crate::answer::Answer;
@@ -27,7 +28,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str, status: AccessKeyStatus) -
     let key = found.ok_or_else(unknown)?;
     let changed = users::set_key_status(store, call.caller.account, id, status).await;
     let revision = changed.map_err(|error| match error {
-        UserError::Store(error) => error.into(),
+        IdentityError::Store(error) => error.into(),
         _ => unknown(),
     })?;
     call.see_principals(revision).await;

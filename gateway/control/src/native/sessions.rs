@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use headgate_metadata::id::Revision;
-use headgate_metadata::principals::CachedUser;
 use headgate_metadata::users;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
-use crate::authenticate::principal_of;
+use crate::authenticate::user_principal;
 use crate::call::{Call, TagContext};
 use crate::error::ApiError;
 use crate::iam::checked_user_name;
-use crate::sts::{SESSION_SECONDS_MAX, issue};
+use crate::sts::SESSION_SECONDS_MAX;
+use crate::sts::issue::issue;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -38,15 +37,13 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
         let message = format!("durationSeconds must be from 1 to {SESSION_SECONDS_MAX}.");
         return Err(ApiError::parameter("durationSeconds", message));
     }
-    let components = &call.api.components;
-    let found = users::load(&*components.store, call.caller.account, &name).await?;
+    let found = users::load(&*call.api.components.store, call.caller.account, &name).await?;
     let user = found.ok_or_else(|| {
         ApiError::new(ApiError::NOT_FOUND, format!("The user with name {name} cannot be found."))
     })?;
-    let cached = CachedUser { user: user.into(), policy_version: Revision::default() };
     let duration = Duration::from_secs(request.duration_seconds);
-    let session = issue(components, principal_of(&cached)?, duration, call.request.now);
-    Ok(Answer::json(&CreateSessionResponse {
+    let session = issue(&call.api.components, user_principal(&user)?, None, duration, call.request.now);
+    Ok(Answer::secret_json(&CreateSessionResponse {
         access_key_id: &session.access_key_id,
         secret_access_key: session.secret.expose(),
         session_token: &session.token,

@@ -13,7 +13,9 @@ async fn create(running: &support::Running, name: &str) -> support::Reply {
 async fn created(running: &support::Running, name: &str) -> String {
     let reply = create(running, name).await;
     assert_eq!(reply.status, 200, "{}", reply.body);
-    reply.json()["clusterArn"].as_str().expect("an ARN").to_owned()
+    let arn = reply.json()["clusterArn"].as_str().expect("an ARN").to_owned();
+    running.active(&arn).await;
+    arn
 }
 
 #[tokio::test]
@@ -22,7 +24,7 @@ async fn a_created_cluster_is_described_with_everything_that_was_told() {
     let reply = create(&running, "orders").await;
     let json = reply.json();
     assert_eq!((&json["clusterName"], &json["clusterType"]), (&"orders".into(), &"SERVERLESS".into()));
-    assert_eq!(json["state"], "ACTIVE");
+    assert_eq!(json["state"], "CREATING");
     let arn = json["clusterArn"].as_str().expect("an ARN");
     assert!(arn.starts_with("arn:aws:kafka:eu-west-1:123456789012:cluster/orders/"), "{arn}");
     let described = running.kafka("GET", &format!("/api/v2/clusters/{}", escape(arn)), "").await;
@@ -32,6 +34,7 @@ async fn a_created_cluster_is_described_with_everything_that_was_told() {
     assert_eq!(info["creationTime"], "2026-11-21T09:06:40Z");
     assert_eq!(info["serverless"]["vpcConfigs"][0]["subnetIds"][1], "subnet-2");
     assert_eq!(info["serverless"]["clientAuthentication"]["sasl"]["iam"]["enabled"], true);
+    running.active(arn).await;
     let brokers = running.kafka("GET", &format!("/v1/clusters/{}/bootstrap-brokers", escape(arn)), "").await;
     assert_eq!(brokers.body, r#"{"bootstrapBrokerStringSaslIam":"localhost:9100"}"#);
     let audited = running.last_audit();
@@ -217,21 +220,6 @@ async fn a_policy_can_allow_by_arn_and_by_tag() {
     assert_eq!(audited.reason.as_deref(), Some("no statement allows it"));
     let delete = Draft::json("kafka", "DELETE", &format!("/v1/clusters/{}", escape(&a)), "");
     assert_eq!(running.call(&ann, &delete).await.status, 403, "one action does not imply another");
-}
-
-#[tokio::test]
-async fn a_cluster_has_no_policy_and_takes_none() {
-    let running = start().await;
-    let arn = created(&running, "orders").await;
-    let path = format!("/v1/clusters/{}/policy", escape(&arn));
-    for (method, refusal) in [
-        ("GET", (404, "NotFoundException")),
-        ("DELETE", (404, "NotFoundException")),
-        ("PUT", (400, "BadRequestException")),
-    ] {
-        let refused = running.kafka(method, &path, "{}").await;
-        assert_eq!(refused.refusal(), (refusal.0, refusal.1.to_owned()), "{method}");
-    }
 }
 
 #[tokio::test]

@@ -124,6 +124,6 @@ async fn a_deny_stops_sessions_although_nothing_need_allow_them() {
     let ann = running.user("ann", Some(deny)).await;
     let refused = running.call(&ann, &Draft::query("sts", &[("Action", "GetSessionToken")])).await;
     assert_eq!(refused.refusal(), (403, "AccessDenied".into()));
-    let role = running.call(&ann, &Draft::query("sts", &[("Action", "AssumeRole")])).await;
-    assert_eq!(role.refusal(), (400, "InvalidAction".into()));
+    let token = running.call(&ann, &Draft::query("sts", &[("Action", "GetFederationToken")])).await;
+    assert_eq!(token.refusal(), (400, "InvalidAction".into()));
 }

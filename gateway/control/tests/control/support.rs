@@ -1,35 +1,36 @@
 //! A control API on loopback with everything in memory, and a client that signs with AWS's own crate.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_trait::async_trait;
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4;
-use headgate_control::{
-    BillQuery, BillSource, BillSourceError, Components, ControlConfig, ControlMetrics, ControlServer,
-};
+use headgate_control::{Components, ControlConfig, ControlMetrics, ControlServer};
 use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, TimestampMs};
+use headgate_metadata::identities::IdentityError;
 use headgate_metadata::principals::Principals;
-use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, ClusterRecord, UserRecord};
+use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, UserRecord};
 use headgate_metadata::store::SharedStore;
 use headgate_metadata::users;
-use headgate_metering::bill::{Bill, BillInput};
-use headgate_metering::price::PriceBook;
 use prometheus_client::registry::Registry;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+
+mod doubles;
+
+pub(crate) use self::doubles::RULED_OUT;
+use self::doubles::{EmptyBills, PlainTopics, Reachable};
 
 /// The moment tests begin.
 pub(crate) const START_MS: i64 = 1_795_252_000_000;
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) store: SharedStore,
     pub(crate) audit: Arc<AuditMemory>,
     pub(crate) ready: Arc<AtomicBool>,
+    /// Whether new clusters can be reached.
+    pub(crate) reachable: Arc<AtomicBool>,
     /// The clock that server and signer share, in Unix milliseconds.
     pub(crate) now_ms: Arc<AtomicI64>,
     pub(crate) administrator: Signer,
@@ -69,26 +72,6 @@ pub(crate) struct Reply {
     pub(crate) body: String,
 }
 
-/// Bills of a cell in which nothing was used.
-struct EmptyBills;
-
-#[async_trait]
-impl BillSource for EmptyBills {
-    async fn bill(&self, query: BillQuery) -> Result<Bill, BillSourceError> {
-        let prices = PriceBook::default();
-        let input = BillInput {
-            period: query.period,
-            as_of: TimestampMs::new(START_MS as u64),
-            prices: &prices,
-            clusters: &[],
-            owners: &BTreeMap::new(),
-            slots: &[],
-            only: query.cluster,
-        };
-        Bill::compute(&input).map_err(|error| BillSourceError::Broken { reason: error.to_string() })
-    }
-}
-
 /// Starts with the defaults.
 pub(crate) async fn start() -> Running {
     start_with(|_| ()).await
@@ -105,8 +88,10 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
     let audit = Arc::new(AuditMemory::default());
     let ready = Arc::new(AtomicBool::new(true));
     let administrator = administrator(&store).await;
-    let components = components(&store, &audit, &ready, &now_ms).await;
+    let reachable = Arc::new(AtomicBool::new(true));
+    let components = components(&store, &audit, &ready, &reachable, &now_ms).await;
     let mut config = ControlConfig::new("eu-west-1", 64);
+    config.cluster_removal_delay = Duration::ZERO;
     change(&mut config);
     let server = ControlServer::new(config, components, None).expect("the settings are valid");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -115,7 +100,7 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
     let served = tokio::spawn(async move {
         server.serve(listener, async { drop(stopped.await) }).await.expect("served");
     });
-    Running { address, store, audit, ready, now_ms, administrator, stop: Some(stop), served }
+    Running { address, store, audit, ready, reachable, now_ms, administrator, stop: Some(stop), served }
 }
 
 /// Why a plaintext server does not serve this address.
@@ -129,7 +114,7 @@ pub(crate) async fn serve_on(address: &str) -> String {
 /// Components on an empty store.
 pub(crate) async fn fresh_components() -> Components {
     let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
-    components(&store, &Arc::default(), &Arc::default(), &Arc::default()).await
+    components(&store, &Arc::default(), &Arc::default(), &Arc::default(), &Arc::default()).await
 }
 
 fn master_key() -> MasterKey {
@@ -140,6 +125,7 @@ async fn components(
     store: &SharedStore,
     audit: &Arc<AuditMemory>,
     ready: &Arc<AtomicBool>,
+    reachable: &Arc<AtomicBool>,
     now_ms: &Arc<AtomicI64>,
 ) -> Components {
     let (ready, now_ms) = (Arc::clone(ready), Arc::clone(now_ms));
@@ -152,7 +138,8 @@ async fn components(
         master_key: master_key(),
         audit: audit.clone(),
         bills: Arc::new(EmptyBills),
-        bootstrap: Arc::new(|cluster: &ClusterRecord| format!("localhost:{}", cluster.port.unwrap_or(9098))),
+        bootstrap: Arc::new(Reachable(Arc::clone(reachable))),
+        topics: Arc::new(PlainTopics(Arc::clone(store))),
         ready: Arc::new(move || ready.load(Ordering::Acquire)),
         registry: Arc::new(registry),
         metrics,
@@ -170,6 +157,8 @@ async fn administrator(store: &SharedStore) -> Signer {
         account,
         created,
         policies: BTreeMap::from([("all".to_owned(), ADMINISTRATOR.to_owned())]),
+        attached: BTreeSet::new(),
+        groups: BTreeSet::new(),
         access_keys: Vec::new(),
         tags: BTreeMap::new(),
     };
@@ -186,7 +175,7 @@ async fn administrator(store: &SharedStore) -> Signer {
     };
     match users::create(&**store, &user).await {
         Ok(_) => drop(users::create_key(&**store, &key).await.expect("created")),
-        Err(users::UserError::Exists) => {}
+        Err(IdentityError::Exists) => {}
         Err(error) => panic!("{error}"),
     }
     Signer { access_key_id, secret: secret.expose().to_owned(), token: None, region: "eu-west-1".into() }
@@ -356,6 +345,11 @@ impl Running {
             let put = [("UserName", name), ("PolicyName", "p"), ("PolicyDocument", policy)];
             assert_eq!(self.iam("PutUserPolicy", &put).await.status, 200);
         }
+        self.key(name).await
+    }
+
+    /// Makes a key for a user.
+    pub(crate) async fn key(&self, name: &str) -> Signer {
         let created = self.iam("CreateAccessKey", &[("UserName", name)]).await;
         assert_eq!(created.status, 200, "{}", created.body);
         Signer {
@@ -363,6 +357,18 @@ impl Running {
             secret: created.xml("SecretAccessKey"),
             token: None,
             region: "eu-west-1".into(),
+        }
+    }
+
+    /// Waits until the cluster is `ACTIVE`.
+    pub(crate) async fn active(&self, arn: &str) {
+        let describe = format!("/api/v2/clusters/{}", escape(arn));
+        loop {
+            let described = self.kafka("GET", &describe, "").await.json();
+            match described["clusterInfo"]["state"].as_str() {
+                Some("CREATING") => tokio::task::yield_now().await,
+                state => return assert_eq!(state, Some("ACTIVE"), "{described}"),
+            }
         }
     }
 

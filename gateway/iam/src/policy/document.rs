@@ -16,13 +16,21 @@ pub const RESOURCE_POLICY_CHARACTERS_MAX: usize = 20 * 1024;
 /// The longest text that is looked at at all, white space included: the bound of IAM's `PolicyDocument` parameter.
 pub const POLICY_BYTES_MAX: usize = 131_072;
 
-/// What a policy is attached to; resource policies name principals, identity policies must not.
+/// The longest trust policy, in characters that are not white space: AWS's default quota.
+pub const TRUST_POLICY_CHARACTERS_MAX: usize = 2_048;
+
+/// The longest session policy, in characters, as AWS bounds the parameter.
+pub const SESSION_POLICY_CHARACTERS_MAX: usize = 2_048;
+
+/// What a policy is attached to; resource and trust policies name principals, identity policies must not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PolicyKind {
-    /// A user's or role's.
+    /// A user's, group's, role's or session's.
     Identity,
     /// A cluster's.
     Resource,
+    /// Who may assume a role: it is about that role alone, so it names no resource.
+    Trust,
 }
 
 /// A compiled policy. Cheap to evaluate, meant to be shared behind an `Arc`.

@@ -2,13 +2,14 @@
 //!
 //! Within one account an identity policy or a resource policy that names the principal itself is enough. Across
 //! accounts both must allow. A resource policy that names only the principal's account delegates: within one account
-//! it adds nothing to the identity policies.
+//! it adds nothing to the identity policies. A role is assumed by whom its trust policy names, never by identity policies
+//! alone. A session policy narrows whatever else allows: it must allow too.
 
 use std::fmt;
 use std::sync::Arc;
 
 use super::context::{AccessRequest, Reading, RequestContext};
-use super::document::Policy;
+use super::document::{Policy, PolicyKind};
 use super::principal_element::Naming;
 use super::statement::{Statement, StatementRef};
 
@@ -17,8 +18,17 @@ use super::statement::{Statement, StatementRef};
 pub struct PolicySources<'p> {
     /// Those of the principal: its own and its groups'.
     pub identity: &'p [Arc<Policy>],
-    /// That of the cluster, if it has one.
+    /// That of the cluster, or a role's trust policy, if it has one.
     pub resource: Option<&'p Policy>,
+    /// That of the session, if it was given one when the role was assumed.
+    pub session: Option<&'p Policy>,
+}
+
+impl<'p> PolicySources<'p> {
+    /// All policies.
+    fn all(&self) -> impl Iterator<Item = &'p Policy> + use<'p> {
+        self.identity.iter().map(|policy| &**policy).chain(self.resource).chain(self.session)
+    }
 }
 
 /// What the policies say.
@@ -98,22 +108,25 @@ pub fn evaluate(sources: PolicySources<'_>, request: &AccessRequest<'_>) -> Deci
 
 fn decide(sources: PolicySources<'_>, request: &AccessRequest<'_>, reading: &Reading<'_>) -> Effect {
     let applies = |statement: &Statement| statement.applies(request.action, reading);
-    let policies = || sources.identity.iter().map(|policy| &**policy).chain(sources.resource);
-    if let Some(statement) = policies().flat_map(Policy::denies).find(|deny| applies(deny) != Naming::None) {
+    if let Some(statement) = sources.all().flat_map(Policy::denies).find(|deny| applies(deny) != Naming::None)
+    {
         return Effect::ExplicitDeny(statement.reference.clone());
     }
-    let identity_allows = || {
-        sources.identity.iter().flat_map(|policy| policy.allows()).any(|allow| applies(allow) != Naming::None)
-    };
-    let resource_allows = |weakest: Naming| {
-        sources.resource.is_some_and(|policy| policy.allows().iter().any(|allow| applies(allow) >= weakest))
-    };
+    let allows =
+        |policy: &Policy, weakest: Naming| policy.allows().iter().any(|allow| applies(allow) >= weakest);
+    if sources.session.is_some_and(|policy| !allows(policy, Naming::Account)) {
+        return Effect::ImplicitDeny;
+    }
+    let identity_allows = || sources.identity.iter().any(|policy| allows(policy, Naming::Account));
+    let resource_allows = |weakest: Naming| sources.resource.is_some_and(|policy| allows(policy, weakest));
     let same_account =
         reading.resource().owner().is_none_or(|owner| owner == reading.principal().account().as_str());
-    let allowed = if same_account {
-        identity_allows() || resource_allows(Naming::Direct)
-    } else {
-        identity_allows() && resource_allows(Naming::Account)
+    let trusted = sources.resource.is_some_and(|policy| policy.kind() == PolicyKind::Trust);
+    let both_allow = || resource_allows(Naming::Account) && identity_allows();
+    let allowed = match (same_account, trusted) {
+        (true, false) => identity_allows() || resource_allows(Naming::Direct),
+        (true, true) => resource_allows(Naming::Direct) || both_allow(),
+        (false, _) => both_allow(),
     };
     if allowed { Effect::Allow } else { Effect::ImplicitDeny }
 }
@@ -141,8 +154,8 @@ pub fn deny_could_match(
     topic_prefix: &str,
 ) -> PrefixDenial {
     let reading = Reading::new(context, topic_prefix);
-    let policies = sources.identity.iter().map(|policy| &**policy).chain(sources.resource);
-    let statement = policies
+    let statement = sources
+        .all()
         .flat_map(Policy::denies)
         .find(|deny| deny.could_apply_under(action, is_topic_character, &reading) != Naming::None)
         .map(|deny| deny.reference.clone());

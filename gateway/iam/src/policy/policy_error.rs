@@ -35,6 +35,9 @@ pub enum PolicyError {
     /// Neither Resource nor NotResource, both, or an empty list.
     #[error("Policy statement must contain resources.")]
     Resources,
+    /// A trust policy names a resource.
+    #[error("Has prohibited field Resource")]
+    ResourceProhibited,
     /// A resource that is neither `*` nor an ARN.
     #[error("Resource {0} must be in ARN format or \"*\".")]
     ResourceFormat(String),

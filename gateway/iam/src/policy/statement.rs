@@ -98,7 +98,7 @@ impl Statement {
             effect,
             principals: parse_principals(kind, element("Principal"), element("NotPrincipal"))?,
             actions: parse_actions(element("Action"), element("NotAction"))?,
-            resources: parse_resources(element("Resource"), element("NotResource"), variables)?,
+            resources: parse_resources(kind, element("Resource"), element("NotResource"), variables)?,
             conditions: element("Condition")
                 .map_or(Ok(Vec::new()), |json| parse_conditions(json, variables))?,
         })
@@ -169,7 +169,7 @@ const SID_LENGTH_MAX: usize = 256;
 fn is_sid(sid: &str, kind: PolicyKind) -> bool {
     let allowed = |character: char| match kind {
         PolicyKind::Identity => character.is_ascii_alphanumeric(),
-        PolicyKind::Resource => !character.is_control(),
+        PolicyKind::Resource | PolicyKind::Trust => !character.is_control(),
     };
     sid.len() <= SID_LENGTH_MAX && sid.chars().all(allowed)
 }
@@ -201,10 +201,10 @@ fn parse_principals(
     match (kind, principal, not_principal) {
         (PolicyKind::Identity, None, None) => Ok(None),
         (PolicyKind::Identity, _, _) => Err(PolicyError::PrincipalProhibited),
-        (PolicyKind::Resource, Some(json), None) => PrincipalElement::parse(json, false).map(Some),
-        (PolicyKind::Resource, None, Some(json)) => PrincipalElement::parse(json, true).map(Some),
-        (PolicyKind::Resource, None, None) => Err(PolicyError::PrincipalMissing),
-        (PolicyKind::Resource, Some(_), Some(_)) => Err(PolicyError::Syntax),
+        (_, Some(json), None) => PrincipalElement::parse(json, false).map(Some),
+        (_, None, Some(json)) => PrincipalElement::parse(json, true).map(Some),
+        (_, None, None) => Err(PolicyError::PrincipalMissing),
+        (_, Some(_), Some(_)) => Err(PolicyError::Syntax),
     }
 }
 
@@ -228,11 +228,16 @@ fn parse_actions(
 }
 
 fn parse_resources(
+    kind: PolicyKind,
     resource: Option<&Json>,
     not_resource: Option<&Json>,
     variables: bool,
 ) -> Result<PatternList<ArnPattern>, PolicyError> {
-    let (negated, texts) = one_of(resource, not_resource, PolicyError::Resources)?;
+    let (negated, texts) = match (kind, resource, not_resource) {
+        (PolicyKind::Trust, None, None) => (false, vec!["*".to_owned()]),
+        (PolicyKind::Trust, _, _) => return Err(PolicyError::ResourceProhibited),
+        _ => one_of(resource, not_resource, PolicyError::Resources)?,
+    };
     let compile = |text: &String| {
         let is_arn = text.starts_with("arn:") && text.bytes().filter(|byte| *byte == b':').count() >= 5;
         // A wildcard may stand for several fields, as in `arn:aws:kafka:*`.

@@ -15,7 +15,8 @@ use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, ClusterId, Incarnation, Revision, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
 use headgate_metadata::record::{
-    AccessKeyRecord, AccessKeyStatus, ClusterPolicyRecord, ClusterRecord, ClusterState, Record, UserRecord,
+    AccessKeyRecord, AccessKeyStatus, ClusterLife, ClusterPolicyRecord, ClusterRecord, ClusterState, Record,
+    UserRecord,
 };
 use headgate_metadata::store::{Outcome, SharedStore, Transaction, Write};
 use headgate_metadata::{clusters, keys, users};
@@ -302,6 +303,7 @@ async fn cluster(store: &SharedStore, account: AccountId, name: &str, id: &str) 
         auto_create_topics: true,
         port: None,
         tags: BTreeMap::new(),
+        life: ClusterLife::default(),
     };
     clusters::create(&**store, record, None).await.expect("the store is empty").0
 }
@@ -332,6 +334,8 @@ async fn seed_user(store: &SharedStore, key: &MasterKey, seed: &Seed<'_>, policy
         account,
         created: TimestampMs::new(0),
         policies: BTreeMap::new(),
+        attached: [].into(),
+        groups: [].into(),
         access_keys: Vec::new(),
         tags: BTreeMap::new(),
     };

@@ -89,7 +89,7 @@ async fn a_removed_cluster_is_announced_and_gone() {
     let (_, marked) = clusters::begin_delete(&*store, cluster, at(5)).await.expect("marked");
     changes.changed().await.expect("announced");
     let view = catalog.catch_up(cluster, marked).await.expect("still there");
-    assert_eq!(view.cluster.state, crate::record::ClusterState::Deleting);
+    assert_eq!(view.cluster.state, ClusterState::Deleting);
     let removed = clusters::finish_delete(&*store, cluster, at(6)).await.expect("removed");
     let gone = catalog.catch_up(cluster, removed).await;
     assert!(matches!(gone, Err(CatalogError::ClusterUnknown(_))));

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::embedded::EmbeddedStore;
+use crate::identities::Dependent;
 use crate::testing::{access_key, account, user};
 
 async fn store_with_user() -> EmbeddedStore {
@@ -13,7 +14,7 @@ async fn store_with_user() -> EmbeddedStore {
 #[tokio::test]
 async fn a_user_name_is_taken_once() {
     let store = store_with_user().await;
-    assert!(matches!(create(&store, &user("ann")).await, Err(UserError::Exists)));
+    assert!(matches!(create(&store, &user("ann")).await, Err(IdentityError::Exists)));
     create(&store, &user("bob")).await.expect("another name");
     let names: Vec<_> =
         list(&store, account()).await.expect("readable").into_iter().map(|user| user.name).collect();
@@ -30,9 +31,9 @@ async fn policies_are_put_replaced_and_deleted() {
     assert_eq!(ann.policies["p"], "{ }");
     delete_policy(&store, account(), "ann", "p").await.expect("deleted");
     let again = delete_policy(&store, account(), "ann", "p").await;
-    assert!(matches!(again, Err(UserError::UnknownPolicy)));
+    assert!(matches!(again, Err(IdentityError::UnknownPolicy)));
     let nobody = put_policy(&store, account(), "eve", "p", "{}").await;
-    assert!(matches!(nobody, Err(UserError::UnknownUser)));
+    assert!(matches!(nobody, Err(IdentityError::Unknown)));
 }
 
 #[tokio::test]
@@ -41,12 +42,12 @@ async fn a_user_has_two_keys_at_most_and_the_list_follows() {
     create_key(&store, &access_key("AKIA1", "ann")).await.expect("created");
     create_key(&store, &access_key("AKIA2", "ann")).await.expect("created");
     let third = create_key(&store, &access_key("AKIA3", "ann")).await;
-    assert!(matches!(third, Err(UserError::TooManyKeys)));
+    assert!(matches!(third, Err(IdentityError::Full(Quota::AccessKeys))));
     assert_eq!(load_key(&store, "AKIA3").await.expect("readable"), None);
     delete_key(&store, account(), "AKIA1").await.expect("deleted");
     let ann = load(&store, account(), "ann").await.expect("readable").expect("there");
     assert_eq!(keys_of(&store, &ann).await.expect("readable"), [access_key("AKIA2", "ann")]);
-    assert!(matches!(delete_key(&store, account(), "AKIA1").await, Err(UserError::UnknownKey)));
+    assert!(matches!(delete_key(&store, account(), "AKIA1").await, Err(IdentityError::UnknownKey)));
 }
 
 #[tokio::test]
@@ -54,8 +55,8 @@ async fn a_key_id_is_taken_once_and_needs_its_user() {
     let store = store_with_user().await;
     create(&store, &user("bob")).await.expect("created");
     create_key(&store, &access_key("AKIA1", "ann")).await.expect("created");
-    assert!(matches!(create_key(&store, &access_key("AKIA1", "bob")).await, Err(UserError::Exists)));
-    assert!(matches!(create_key(&store, &access_key("AKIA2", "eve")).await, Err(UserError::UnknownUser)));
+    assert!(matches!(create_key(&store, &access_key("AKIA1", "bob")).await, Err(IdentityError::Exists)));
+    assert!(matches!(create_key(&store, &access_key("AKIA2", "eve")).await, Err(IdentityError::Unknown)));
 }
 
 #[tokio::test]
@@ -77,8 +78,8 @@ async fn another_accounts_key_is_unknown() {
     create_key(&store, &access_key("AKIA1", "ann")).await.expect("created");
     let other = AccountId::checked(7).expect("an account");
     let changed = set_key_status(&store, other, "AKIA1", AccessKeyStatus::Inactive).await;
-    assert!(matches!(changed, Err(UserError::UnknownKey)));
-    assert!(matches!(delete_key(&store, other, "AKIA1").await, Err(UserError::UnknownKey)));
+    assert!(matches!(changed, Err(IdentityError::UnknownKey)));
+    assert!(matches!(delete_key(&store, other, "AKIA1").await, Err(IdentityError::UnknownKey)));
 }
 
 #[tokio::test]
@@ -87,9 +88,11 @@ async fn a_user_goes_only_without_keys_and_policies() {
     create_key(&store, &access_key("AKIA1", "ann")).await.expect("created");
     put_policy(&store, account(), "ann", "p", "{}").await.expect("put");
     let refused = delete(&store, account(), "ann").await;
-    assert!(matches!(refused, Err(UserError::InUse { keys: 1, policies: 1 })));
+    assert!(matches!(refused, Err(IdentityError::InUse(Dependent::AccessKeys))));
     delete_key(&store, account(), "AKIA1").await.expect("deleted");
+    let refused = delete(&store, account(), "ann").await;
+    assert!(matches!(refused, Err(IdentityError::InUse(Dependent::Policies))));
     delete_policy(&store, account(), "ann", "p").await.expect("deleted");
     delete(&store, account(), "ann").await.expect("deleted");
-    assert!(matches!(delete(&store, account(), "ann").await, Err(UserError::UnknownUser)));
+    assert!(matches!(delete(&store, account(), "ann").await, Err(IdentityError::Unknown)));
 }
