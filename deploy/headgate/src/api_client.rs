@@ -2,6 +2,8 @@
 
 use std::env;
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, anyhow, bail};
@@ -12,11 +14,18 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full};
 use hyper::{Method, Request, StatusCode, Uri};
 use hyper_util::rt::TokioIo;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_pki_types::pem::PemObject as _;
+use rustls_pki_types::{CertificateDer, ServerName};
 use serde_json::Value;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_rustls::TlsConnector;
 
 /// Who signs, and where requests go.
 pub(crate) struct ApiClient {
     endpoint: Uri,
+    /// For https.
+    tls: Option<TlsConnector>,
     region: String,
     credentials: Credentials,
 }
@@ -25,7 +34,8 @@ pub(crate) struct ApiClient {
 pub(crate) struct Answer(Bytes);
 
 impl ApiClient {
-    /// Takes `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and `AWS_REGION` of the environment.
+    /// Takes `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`, `AWS_SESSION_TOKEN` and `AWS_REGION` of the environment, and for
+    /// https the authorities of `AWS_CA_BUNDLE`.
     pub(crate) fn from_environment(endpoint: &str) -> Result<Self> {
         let required = |name: &str| {
             env::var(name)
@@ -40,10 +50,16 @@ impl ApiClient {
         );
         let region = env::var("AWS_REGION").or_else(|_| env::var("AWS_DEFAULT_REGION"));
         let endpoint: Uri = endpoint.parse().with_context(|| format!("--api {endpoint} is not a URL"))?;
-        if endpoint.scheme_str() != Some("http") || endpoint.authority().is_none() {
-            bail!("--api {endpoint} must be of the form http://HOST:PORT");
+        let tls = match endpoint.scheme_str() {
+            Some("http") => None,
+            Some("https") => Some(trusting(env::var_os("AWS_CA_BUNDLE").map(PathBuf::from).as_deref())?),
+            _ => bail!("--api {endpoint} must be of the form http://HOST:PORT or https://HOST:PORT"),
+        };
+        if endpoint.authority().is_none() {
+            bail!("--api {endpoint} names no host");
         }
-        Ok(Self { endpoint, region: region.unwrap_or_else(|_| "us-east-1".to_owned()), credentials })
+        let region = region.unwrap_or_else(|_| "us-east-1".to_owned());
+        Ok(Self { endpoint, tls, region, credentials })
     }
 
     /// Calls an operation of IAM or STS (AWS Query): form parameters in, XML out.
@@ -81,7 +97,8 @@ impl ApiClient {
         body: Bytes,
     ) -> Result<Answer> {
         let authority = self.endpoint.authority().expect("checked when the client was made").as_str();
-        let url = format!("http://{authority}{path}");
+        let scheme = self.endpoint.scheme_str().expect("checked when the client was made");
+        let url = format!("{scheme}://{authority}{path}");
         let region = if matches!(service, "iam" | "sts") { "us-east-1" } else { &self.region };
         let identity = self.credentials.clone().into();
         let parameters = v4::SigningParams::builder()
@@ -107,17 +124,47 @@ impl ApiClient {
     }
 
     async fn exchange(&self, authority: &str, request: Request<Full<Bytes>>) -> Result<Answer> {
-        let stream = tokio::net::TcpStream::connect(authority).await.with_context(|| {
-            format!("no Headgate process answers at http://{authority}; start one, or give --api")
+        let port = self.endpoint.port_u16().unwrap_or(if self.tls.is_some() { 443 } else { 80 });
+        let host = self.endpoint.host().expect("checked when the client was made").trim_matches(['[', ']']);
+        let stream = tokio::net::TcpStream::connect((host, port)).await.with_context(|| {
+            format!("no Headgate process answers at {authority}; start one, or give --api")
         })?;
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = response.into_body().collect().await?.to_bytes();
-        driver.abort();
-        if status.is_success() { Ok(Answer(body)) } else { Err(refusal(status, &body)) }
+        match &self.tls {
+            None => ask(stream, request).await,
+            Some(tls) => {
+                let name = ServerName::try_from(host.to_owned()).context("--api names no host")?;
+                let stream = tls.connect(name, stream).await.with_context(|| {
+                    format!("no TLS with {authority}; AWS_CA_BUNDLE names the authorities that are trusted")
+                })?;
+                ask(stream, request).await
+            }
+        }
     }
+}
+
+async fn ask(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Answer> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+    let driver = tokio::spawn(connection);
+    let response = sender.send_request(request).await?;
+    let status = response.status();
+    let body = response.into_body().collect().await?.to_bytes();
+    driver.abort();
+    if status.is_success() { Ok(Answer(body)) } else { Err(refusal(status, &body)) }
+}
+
+/// Trusts the authorities of a PEM file.
+fn trusting(bundle: Option<&Path>) -> Result<TlsConnector> {
+    let path = bundle.context("for https, AWS_CA_BUNDLE must name a file of trusted authorities")?;
+    let unreadable = || format!("cannot read AWS_CA_BUNDLE {}", path.display());
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(path).with_context(unreadable)? {
+        roots.add(certificate.with_context(unreadable)?)?;
+    }
+    let config = ClientConfig::builder().with_root_certificates(roots).with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
 }
 
 impl Answer {

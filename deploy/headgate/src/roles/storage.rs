@@ -29,6 +29,7 @@ use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::observe::{self, Observed};
 use super::settings::{CellFlags, CellSettings};
@@ -43,7 +44,11 @@ const REPLICATION: usize = 3;
 /// The pause before a start is tried again that failed because something did not answer.
 const RETRY: Duration = Duration::from_millis(500);
 /// How often a draining node looks whether it has given everything away.
-const DRAIN_LOOK: Duration = Duration::from_millis(200);
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+/// How long a process that was told to stop gives its slots away at most; then others take them, a second later.
+const STOP_DRAIN_MAX: Duration = Duration::from_secs(10);
+/// Nodes without which nothing that is given away could be written.
+const TAKERS_MIN: usize = 2;
 
 /// Flags of `headgate storage`.
 #[derive(Debug, Clone, clap::Args)]
@@ -105,6 +110,7 @@ struct StorageProcess {
     lease: Option<Lease>,
     record: NodeRecord,
     fleet: Arc<Fleet>,
+    nodes: Arc<SlotOwners>,
     drain: tokio::signal::unix::Signal,
     /// The node's life, and the HTTP server.
     tasks: JoinSet<Result<()>>,
@@ -127,6 +133,9 @@ impl Running for StorageProcess {
     }
 
     async fn stop(mut self) {
+        if self.has_takers() && timeout(STOP_DRAIN_MAX, self.give_away()).await.is_err() {
+            tracing::warn!("not everything was given away in time, others will take it");
+        }
         if let Some(lease) = self.lease.take() {
             lease.release().await;
         }
@@ -140,6 +149,13 @@ impl Running for StorageProcess {
 }
 
 impl StorageProcess {
+    /// Whether others could go on with what this node owns.
+    fn has_takers(&self) -> bool {
+        let others = self.nodes.nodes();
+        let able = others.iter().filter(|record| record.node != self.record.node && !record.draining);
+        able.count() >= TAKERS_MIN
+    }
+
     /// Tells the cell that this node leaves, and waits until it owns nothing.
     async fn give_away(&mut self) {
         self.record.draining = true;
@@ -171,7 +187,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
     let mut config = node_parts::config(&settings.cell.storage, data.join("wal"))?;
     config.node = settings.node;
     let nodes = SlotOwners::start(Arc::clone(&store)).await?;
-    let links = PeerLinks::new(nodes, Arc::new(TlsDialer::new(&credentials)?));
+    let links = PeerLinks::new(Arc::clone(&nodes), Arc::new(TlsDialer::new(&credentials)?));
     let incarnation = counters::next_incarnation(&*store).await?;
     let me = (settings.node, incarnation);
     let mirrors = Mirrors::new(MirrorParts {
@@ -215,7 +231,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
         observe::serve(http, Observed { registry, ready }).await;
         Ok(())
     });
-    Ok(StorageProcess { server, node, lease: Some(lease), record, fleet, drain, tasks })
+    Ok(StorageProcess { server, node, lease: Some(lease), record, fleet, nodes, drain, tasks })
 }
 
 /// Keeps a node running: a WAL that its peers sealed is followed by the next. Ends only with what no further start can mend.
