@@ -33,7 +33,7 @@ use world::{Options, World};
 #[cfg(feature = "planted-bugs")]
 const PLANTED_SEEDS: u64 = 1000;
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
