@@ -10,6 +10,7 @@ mod groups;
 mod malformed;
 mod metadata;
 mod order;
+mod own_requests;
 mod produce;
 mod support;
 mod versions;

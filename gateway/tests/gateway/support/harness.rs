@@ -55,6 +55,7 @@ pub(crate) struct Harness {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) storage: Arc<FakeStorage>,
     pub(crate) store: SharedStore,
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) principals: Arc<Principals>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) master_key: MasterKey,
@@ -81,9 +82,10 @@ impl Harness {
         let clock = Arc::new(HandClock(Mutex::new(UnixTime::from_seconds(1_800_000_000))));
         let (storage, audit) = (FakeStorage::new(), Arc::new(AuditMemory::default()));
         let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let catalog = Catalog::start(Arc::clone(&store)).await.expect("the store is in memory");
         let parts = GatewayParts {
             storage: Arc::clone(&storage) as _,
-            catalog: Catalog::start(Arc::clone(&store)).await.expect("the store is in memory"),
+            catalog: Arc::clone(&catalog),
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&store),
             audit: Arc::clone(&audit) as _,
@@ -121,6 +123,7 @@ impl Harness {
             gateway,
             storage,
             store,
+            catalog,
             principals,
             clock,
             master_key,
