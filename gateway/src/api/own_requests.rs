@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use headgate_iam::{Principal, UnixTime};
@@ -160,7 +161,7 @@ impl Gateway {
         &self,
         cluster: &ClusterRecord,
         on_behalf: OnBehalf,
-    ) -> Result<Session, OwnRequestRefused> {
+    ) -> Result<OwnSession, OwnRequestRefused> {
         let OnBehalf { principal, session_policy, token_issued_at, source, secure, user_agent } = on_behalf;
         let actor = actor_of(&principal).ok_or_else(|| OwnRequestRefused {
             kind: OwnRefusal::Denied,
@@ -185,7 +186,31 @@ impl Gateway {
         let reached = Reached { cluster: cluster.id, dialled_as: DialledAs::Address };
         let shared = Arc::clone(self.shared());
         let brokers = BrokerSource::of(&shared.parts.names, reached, nowhere, None);
-        Ok(Session::new(shared, cluster, brokers, source, identity))
+        let idle = shared.parts.catalog.loaded(cluster.id).is_none();
+        Ok(OwnSession { session: Session::new(shared, cluster, brokers, source, identity), idle })
+    }
+}
+
+/// A session for one request.
+struct OwnSession {
+    session: Session,
+    /// Whether nobody used the cluster before, so that its topics need not stay loaded.
+    idle: bool,
+}
+
+impl Deref for OwnSession {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.session
+    }
+}
+
+impl Drop for OwnSession {
+    fn drop(&mut self) {
+        if self.idle {
+            self.session.shared.parts.catalog.unload(self.session.cluster);
+        }
     }
 }
 

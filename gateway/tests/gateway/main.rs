@@ -15,6 +15,7 @@ mod metadata;
 mod named;
 mod operations;
 mod order;
+mod own_requests;
 mod produce;
 mod revocation;
 mod support;

@@ -20,6 +20,7 @@ from tenancy import Tenancy, allow  # noqa: E402
 
 TOPIC, GROUP, RECORDS = "orders", "billing", 20
 TOPIC_DENIED = 29
+STRANGERS_ACCOUNT = "999999999999"
 NAMED_DOMAIN = "kafka.test"
 BROKER = re.compile(r"^b(\d)-([a-z0-9]{8})\.")
 # What whoever writes or reads records needs beside that.
@@ -67,6 +68,27 @@ def two_tenants(fault, tenancy, clusters):
                 kept_out(fault, tenancy, users[cluster.name], other)
 
 
+def opened_by_policy(fault, tenancy, cluster):
+    """Whoever has no policy of its own gets in by the cluster's, as far as that goes and as long as it stands."""
+    guest = tenancy.user("guest")
+    kept_out(fault, tenancy, guest, cluster)
+    shared = [arn.removesuffix("*") + "shared" for arn in cluster.everything()[1:]]
+
+    def opened_to(principal):
+        of_cluster = allow(["kafka-cluster:Connect", "kafka-cluster:WriteDataIdempotently"], cluster.arn)
+        return [part | {"Principal": {"AWS": principal}} for part in (of_cluster, allow("kafka-cluster:*", shared))]
+
+    tenancy.put_policy(cluster, *opened_to(f"arn:aws:iam::{STRANGERS_ACCOUNT}:root"))
+    kept_out(fault, tenancy, guest, cluster)
+    tenancy.put_policy(cluster, *opened_to(guest.arn))
+    seen = tenancy.run(guest, "round-trip", cluster, topic="shared", group="shared", marker="guest", records=RECORDS)
+    require(seen["values"] == sorted(f"guest-{number}" for number in range(RECORDS)), f"values: {seen}")
+    require(seen["topics"] == seen["groups"] == ["shared"], f"more than is shared: {seen}")
+    tenancy.delete_policy(cluster)
+    kept_out(fault, tenancy, guest, cluster)
+    fault.say("a guest got in by the cluster's policy alone, saw what it shares, and was out with it")
+
+
 def rights_come_and_go(fault, tenancy, cluster):
     """One producer and one consumer live through it all."""
 
@@ -97,6 +119,14 @@ def rights_come_and_go(fault, tenancy, cluster):
     tenancy.allow("worker", data("ReadData", "WriteData"))
     consumer.read_until(f"value-{denied_from}")
     fault.say("the consumer lost ReadData, was told 29, and goes on where it was")
+
+    denied = allow("kafka-cluster:WriteData", cluster.everything()) | {"Effect": "Deny", "Principal": "*"}
+    tenancy.put_policy(cluster, denied)
+    producer.send_until(TOPIC_DENIED)
+    tenancy.delete_policy(cluster)
+    producer.send_until(0)
+    consumer.read_until(f"value-{producer.number}")
+    fault.say("the cluster's policy denied what the producer's own allows; it was told 29, and goes on")
 
     producer.errors.clear()
     tenancy.set_key(worker, "Inactive")
@@ -130,13 +160,14 @@ def play(fault):
         require(re.match(r"^boot-[a-z0-9]{8}\.c[a-z0-9]+\.kafka-serverless\.", by_name.bootstrap), by_name.bootstrap)
         require(by_name.bootstrap.endswith(f":{server.iam_port}"), by_name.bootstrap)
         two_tenants(fault, tenancy, [with_port, by_name])
+        opened_by_policy(fault, tenancy, with_port)
         rights_come_and_go(fault, tenancy, with_port)
     with DevServer(binary, fault.work / "named", log, ["--named-domain", NAMED_DOMAIN]) as server:
         tenancy = Tenancy(server)
         clusters = [tenancy.demo(), tenancy.cluster("second"), tenancy.cluster("third")]
         require(all(cluster.suffix.endswith(NAMED_DOMAIN) for cluster in clusters), "a bootstrap string is no name")
         two_tenants(fault, tenancy, clusters)
-    return "5 clusters with the same names, by port and by name; a producer and a consumer outlived 3 withdrawals"
+    return "5 clusters with the same names, by port and by name; a producer and a consumer outlived 4 withdrawals"
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 from harness.server import without_aws
@@ -11,6 +12,7 @@ from harness.server import without_aws
 MEMBER = Path(__file__).resolve().parent / "member.py"
 MEMBER_SECONDS = 120
 POLICY = "inline"
+ACTIVE_SECONDS = 30
 
 
 class Cluster:
@@ -33,8 +35,8 @@ class Cluster:
 
 
 class User:
-    def __init__(self, name, keys):
-        self.name, self.keys = name, keys
+    def __init__(self, name, arn, keys):
+        self.name, self.arn, self.keys = name, arn, keys
 
     def environment(self, region):
         return {
@@ -63,6 +65,11 @@ class Tenancy:
 
     def cluster(self, name):
         arn = self.kafka.create_cluster_v2(ClusterName=name, Serverless=serverless())["ClusterArn"]
+        give_up = time.monotonic() + ACTIVE_SECONDS
+        while (state := self.kafka.describe_cluster_v2(ClusterArn=arn)["ClusterInfo"]["State"]) != "ACTIVE":
+            if state != "CREATING" or time.monotonic() > give_up:
+                raise RuntimeError(f"cluster {name} is {state}")
+            time.sleep(0.05)
         return self.known(name, arn)
 
     def demo(self):
@@ -73,14 +80,22 @@ class Tenancy:
         return Cluster(name, arn, brokers["BootstrapBrokerStringSaslIam"])
 
     def user(self, name, *statements):
-        self.iam.create_user(UserName=name)
-        self.allow(name, *statements)
-        return User(name, self.iam.create_access_key(UserName=name)["AccessKey"])
+        """A user who may do what the statements say; without any, nothing."""
+        arn = self.iam.create_user(UserName=name)["User"]["Arn"]
+        if statements:
+            self.allow(name, *statements)
+        return User(name, arn, self.iam.create_access_key(UserName=name)["AccessKey"])
 
     def allow(self, name, *statements):
         """Replaces what the user may do."""
-        document = json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
-        self.iam.put_user_policy(UserName=name, PolicyName=POLICY, PolicyDocument=document)
+        self.iam.put_user_policy(UserName=name, PolicyName=POLICY, PolicyDocument=document(*statements))
+
+    def put_policy(self, cluster, *statements):
+        """Replaces the cluster's policy."""
+        self.kafka.put_cluster_policy(ClusterArn=cluster.arn, Policy=document(*statements))
+
+    def delete_policy(self, cluster):
+        self.kafka.delete_cluster_policy(ClusterArn=cluster.arn)
 
     def set_key(self, user, status):
         self.iam.update_access_key(UserName=user.name, AccessKeyId=user.keys["AccessKeyId"], Status=status)
@@ -101,6 +116,10 @@ class Tenancy:
 def serverless():
     iam = {"Sasl": {"Iam": {"Enabled": True}}}
     return {"VpcConfigs": [{"SubnetIds": ["subnet-1", "subnet-2"]}], "ClientAuthentication": iam}
+
+
+def document(*statements):
+    return json.dumps({"Version": "2012-10-17", "Statement": list(statements)})
 
 
 def allow(actions, resources="*"):

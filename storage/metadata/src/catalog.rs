@@ -137,6 +137,11 @@ impl Catalog {
         cell.get().map(Loaded::view)
     }
 
+    /// Unloads the cluster's topics; whoever asks next reads them again. For those who look at a cluster but once.
+    pub fn unload(&self, cluster: ClusterId) {
+        self.known.loaded.remove(&cluster);
+    }
+
     /// The cluster with its topics; loads them on first use.
     pub async fn view(&self, cluster: ClusterId) -> Result<Arc<ClusterView>, CatalogError> {
         let cell = self.load(cluster).await?;

@@ -370,9 +370,11 @@ impl Running {
     pub(crate) async fn active(&self, arn: &str) {
         let describe = format!("/api/v2/clusters/{}", escape(arn));
         loop {
+            // Asked at a person's pace: whoever asks without a pause is throttled.
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
             let described = self.kafka("GET", &describe, "").await.json();
             match described["clusterInfo"]["state"].as_str() {
-                Some("CREATING") => tokio::task::yield_now().await,
+                Some("CREATING") => {}
                 state => return assert_eq!(state, Some("ACTIVE"), "{described}"),
             }
         }

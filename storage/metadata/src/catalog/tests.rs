@@ -23,6 +23,9 @@ async fn topics_are_loaded_on_first_use() {
     assert_eq!(view.topic("t").map(|topic| topic.id), Some(TopicId::from_random(1)));
     assert_eq!(view.topic_by_id(TopicId::from_random(1)).map(|topic| topic.name.as_str()), Some("t"));
     assert!(catalog.loaded(cluster).is_some());
+    catalog.unload(cluster);
+    assert!(catalog.loaded(cluster).is_none());
+    assert!(catalog.view(cluster).await.expect("loaded again").topic("t").is_some());
 }
 
 #[tokio::test]
