@@ -157,23 +157,21 @@ impl CellView {
             return Ok(());
         };
         let record = WalRecord::decode(value)?;
-        match self.wals.get_mut(&wal) {
-            Some(view) => (view.record, view.modified) = (record, modified),
-            None => {
-                let (flushed, chain) = self.loose.remove(&wal).unwrap_or_default();
-                self.wals.insert(wal, WalView { record, modified, flushed, chain });
-            }
+        if let Some(view) = self.wals.get_mut(&wal) {
+            (view.record, view.modified) = (record, modified);
+        } else {
+            let (flushed, chain) = self.loose.remove(&wal).unwrap_or_default();
+            self.wals.insert(wal, WalView { record, modified, flushed, chain });
         }
         Ok(())
     }
 
     fn figures(&mut self, wal: WalId) -> (&mut WalPosition, &mut Vec<ChainEntry>) {
-        match self.wals.get_mut(&wal) {
-            Some(view) => (&mut view.flushed, &mut view.chain),
-            None => {
-                let (flushed, chain) = self.loose.entry(wal).or_default();
-                (flushed, chain)
-            }
+        if let Some(view) = self.wals.get_mut(&wal) {
+            (&mut view.flushed, &mut view.chain)
+        } else {
+            let (flushed, chain) = self.loose.entry(wal).or_default();
+            (flushed, chain)
         }
     }
 

@@ -46,6 +46,7 @@ pub(crate) struct Housekeeping {
 }
 
 impl Housekeeping {
+    #[expect(clippy::too_many_arguments, reason = "each is a part of the node that it looks after")]
     pub(crate) fn new(
         config: &NodeConfig,
         parts: &NodeParts,

@@ -177,9 +177,8 @@ impl Mirrors {
     pub(crate) async fn fence(&self, wal: WalId, restarted: bool) -> PeerReply {
         match self.find(wal) {
             Some(mirror) if mirror.seen().finished => mirror.ask(Job::Fence).await,
-            Some(_) => PeerReply::NotHere,
             None if restarted => self.fence_restarted(wal).await,
-            None => PeerReply::NotHere,
+            Some(_) | None => PeerReply::NotHere,
         }
     }
 

@@ -56,7 +56,9 @@ impl Opener {
         }
         restored?;
         let count = opening.len();
-        opening.into_values().for_each(|slot| self.slots.publish(slot));
+        for slot in opening.into_values() {
+            self.slots.publish(slot);
+        }
         info!(slots = count, revision = %cell.revision, "slots restored and open");
         Ok(())
     }

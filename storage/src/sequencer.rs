@@ -346,7 +346,9 @@ impl Worker {
             return Gathered::End;
         }
         if !inbox.signals.is_empty() {
-            std::mem::take(&mut inbox.signals).into_iter().for_each(|signal| self.take_in(signal));
+            for signal in std::mem::take(&mut inbox.signals) {
+                self.take_in(signal);
+            }
             self.publish_committed();
             self.release();
         }

@@ -41,7 +41,7 @@ const OPEN_PAUSE: Duration = Duration::from_millis(300);
 /// How long a holder may take to say that it is one.
 const ASK_WAIT: Duration = Duration::from_millis(500);
 /// How long another node may take to fetch a second copy.
-const FETCH_WAIT: Duration = Duration::from_secs(60);
+const FETCH_WAIT: Duration = Duration::from_mins(1);
 
 /// Keeps the node's slots in step with the slot keys.
 pub(crate) struct Steward {
@@ -104,7 +104,7 @@ impl Steward {
             orphaned.retain(|slot, _| orphans.contains(slot));
             let is_mine = |slot: &SlotId| {
                 let since = *orphaned.entry(*slot).or_insert(now);
-                self.heir(*slot, cell) == Some(self.fleet.me.0) || now.saturating_sub(since) >= HEIR_WAIT
+                heir(*slot, cell) == Some(self.fleet.me.0) || now.saturating_sub(since) >= HEIR_WAIT
             };
             orphans.iter().copied().filter(is_mine).collect()
         });
@@ -120,16 +120,6 @@ impl Steward {
             info!(slots = taken.len(), "slots taken");
         }
         Ok(())
-    }
-
-    /// Who takes an orphan first: of the live holders of the last owner's WAL, or of all live nodes, the first by rendezvous.
-    fn heir(&self, slot: SlotId, cell: &CellView) -> Option<NodeId> {
-        let is_able = |node: &NodeId| cell.nodes.get(node).is_some_and(|record| !record.draining);
-        let name = slot.to_string();
-        let last = cell.slots.get(&slot).and_then(|view| cell.wals.get(&view.record.owner));
-        let holders = last.map(WalView::holders).unwrap_or_default();
-        let holding = holders.iter().map(|(node, _)| *node).filter(is_able);
-        first(&name, holding).or_else(|| first(&name, cell.nodes.keys().copied().filter(is_able)))
     }
 
     /// Opens the slots whose keys name the own WAL.
@@ -229,6 +219,16 @@ impl Steward {
         }
         Err(OpenFault::SingleCopy(wal))
     }
+}
+
+/// Who takes an orphan first: of the live holders of the last owner's WAL, or of all live nodes, the first by rendezvous.
+fn heir(slot: SlotId, cell: &CellView) -> Option<NodeId> {
+    let is_able = |node: &NodeId| cell.nodes.get(node).is_some_and(|record| !record.draining);
+    let name = slot.to_string();
+    let last = cell.slots.get(&slot).and_then(|view| cell.wals.get(&view.record.owner));
+    let holders = last.map(WalView::holders).unwrap_or_default();
+    let holding = holders.iter().map(|(node, _)| *node).filter(is_able);
+    first(&name, holding).or_else(|| first(&name, cell.nodes.keys().copied().filter(is_able)))
 }
 
 /// Whether the slot's owner can never commit again.

@@ -33,6 +33,9 @@ pub(crate) enum Command {
     /// Make a cell, and certificates for its processes.
     #[command(subcommand)]
     Cell(CellCommand),
+    /// Show where slots live, and say where they shall.
+    #[command(subcommand)]
+    Slot(SlotCommand),
     /// Open, list, describe and close clusters.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -75,6 +78,26 @@ pub(crate) enum CellCommand {
         /// Which ones.
         #[arg(value_name = "ROLE", required = true)]
         roles: Vec<String>,
+        #[command(flatten)]
+        cell: CellFlags,
+    },
+}
+
+/// `headgate slot …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum SlotCommand {
+    /// Show which storage node owns which slots.
+    List {
+        #[command(flatten)]
+        cell: CellFlags,
+    },
+    /// Say on which node slots shall live. They move while clients go on, and stay.
+    Place {
+        /// Numbers and ranges, such as 7 or 0-255,300.
+        slots: String,
+        /// The storage node; without it they go where rendezvous hashing puts them.
+        #[arg(long, value_name = "NUMBER")]
+        node: Option<u32>,
         #[command(flatten)]
         cell: CellFlags,
     },

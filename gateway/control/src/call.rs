@@ -19,31 +19,31 @@ pub(crate) struct Call<'a> {
     pub(crate) trail: &'a Trail,
 }
 
-/// The tags that policies may ask for.
+/// What takes part in a decision beside the caller, the action and the resource's name.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct TagContext<'a> {
-    /// Those of the resource.
-    pub(crate) resource: Option<&'a Tags>,
-    /// Those in the request.
-    pub(crate) request: Option<&'a Tags>,
+pub(crate) struct Circumstances<'a> {
+    /// The tags of the resource.
+    pub(crate) resource_tags: Option<&'a Tags>,
+    /// The tags in the request.
+    pub(crate) request_tags: Option<&'a Tags>,
+    /// The policy that the resource itself has.
+    pub(crate) policy: Option<&'a Policy>,
+    /// Condition keys of the service.
+    pub(crate) keys: &'a [(&'a str, &'a str)],
 }
 
 /// A question to the policies.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 struct Question<'q> {
     action: &'q str,
     resource: &'q str,
-    tags: TagContext<'q>,
-    /// That of the resource.
-    policy: Option<&'q Policy>,
-    /// Condition keys of the service.
-    keys: &'q [(&'q str, &'q str)],
+    circumstances: Circumstances<'q>,
 }
 
 impl Call<'_> {
     /// Lets the call go on only if a policy allows the action on the resource and none denies it.
-    pub(crate) fn authorize(&self, resource: &str, tags: TagContext<'_>) -> Result<(), ApiError> {
-        self.authorize_action(&self.action, resource, tags)
+    pub(crate) fn authorize(&self, resource: &str, circumstances: Circumstances<'_>) -> Result<(), ApiError> {
+        self.authorize_action(&self.action, resource, circumstances)
     }
 
     /// The same for another action than the call's own.
@@ -51,27 +51,15 @@ impl Call<'_> {
         &self,
         action: &str,
         resource: &str,
-        tags: TagContext<'_>,
+        circumstances: Circumstances<'_>,
     ) -> Result<(), ApiError> {
-        let question = Question { action, resource, tags, ..Question::default() };
-        self.check(&question, self.decide(&question))
-    }
-
-    /// For a resource that may have a policy of its own, which takes part; `keys` are the service's own condition keys.
-    pub(crate) fn authorize_with(
-        &self,
-        resource: &str,
-        policy: Option<&Policy>,
-        keys: &[(&str, &str)],
-    ) -> Result<(), ApiError> {
-        let action = &*self.action;
-        let question = Question { action, resource, policy, keys, ..Question::default() };
+        let question = Question { action, resource, circumstances };
         self.check(&question, self.decide(&question))
     }
 
     /// For the calls that AWS lets everybody make about themselves: only an explicit Deny stops them.
     pub(crate) fn authorize_unless_denied(&self, resource: &str) -> Result<(), ApiError> {
-        let question = Question { action: &self.action, resource, ..Question::default() };
+        let question = Question { action: &self.action, resource, circumstances: Circumstances::default() };
         match self.decide(&question) {
             Effect::ImplicitDeny => Ok(()),
             effect => self.check(&question, effect),
@@ -79,8 +67,8 @@ impl Call<'_> {
     }
 
     /// Whether the caller may; for filters, which deny nothing that was asked for.
-    pub(crate) fn may(&self, action: &str, resource: &str, tags: TagContext<'_>) -> bool {
-        self.decide(&Question { action, resource, tags, ..Question::default() }) == Effect::Allow
+    pub(crate) fn may(&self, action: &str, resource: &str, circumstances: Circumstances<'_>) -> bool {
+        self.decide(&Question { action, resource, circumstances }) == Effect::Allow
     }
 
     fn check(&self, question: &Question<'_>, effect: Effect) -> Result<(), ApiError> {
@@ -95,8 +83,9 @@ impl Call<'_> {
     fn decide(&self, question: &Question<'_>) -> Effect {
         // The first resource asked for is the one the audit line names.
         drop(self.trail.resource.set(question.resource.to_owned()));
-        let resource_tags = question.tags.resource.map(pairs).unwrap_or_default();
-        let request_tags = question.tags.request.map(pairs).unwrap_or_default();
+        let Question { action, resource, circumstances } = *question;
+        let resource_tags = circumstances.resource_tags.map(pairs).unwrap_or_default();
+        let request_tags = circumstances.request_tags.map(pairs).unwrap_or_default();
         let rights = &self.caller.rights;
         let mut context = RequestContext::new(&self.caller.principal, self.request.now);
         context.source_ip = Some(self.request.source.ip());
@@ -107,11 +96,10 @@ impl Call<'_> {
         context.principal_tags = &rights.tags;
         context.resource_tags = &resource_tags;
         context.request_tags = &request_tags;
-        context.service_keys = question.keys;
-        let (action, resource) = (question.action, question.resource);
+        context.service_keys = circumstances.keys;
         let sources = PolicySources {
             identity: &rights.policies,
-            resource: question.policy,
+            resource: circumstances.policy,
             session: rights.session.as_ref(),
         };
         evaluate(sources, &AccessRequest { action, resource, context: &context }).effect

@@ -5,7 +5,7 @@ use headgate_metadata::clusters;
 use headgate_metadata::record::{ClusterRecord, ClusterState};
 
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 mod bootstrap_brokers;
@@ -155,11 +155,22 @@ impl Operation {
 async fn authorized_cluster(
     call: &Call<'_>,
     arn: &str,
-    request: TagContext<'_>,
+    circumstances: Circumstances<'_>,
 ) -> Result<ClusterRecord, ApiError> {
     let found = find_cluster(call, arn).await?;
-    let resource = found.as_ref().map(|cluster| &cluster.tags);
-    call.authorize(arn, TagContext { resource, ..request })?;
+    let resource_tags = found.as_ref().map(|cluster| &cluster.tags);
+    call.authorize(arn, Circumstances { resource_tags, ..circumstances })?;
+    found.ok_or_else(not_found)
+}
+
+/// The same for the calls that a cluster's own policy can open to other accounts: those of whoever connects. It has no say
+/// in the others, so that an owner is never locked out by it.
+async fn shared_cluster(call: &Call<'_>, arn: &str) -> Result<ClusterRecord, ApiError> {
+    let found = find_cluster(call, arn).await?;
+    let policy = policy::of(call, found.as_ref()).await?;
+    let resource_tags = found.as_ref().map(|cluster| &cluster.tags);
+    let policy = policy.as_ref();
+    call.authorize(arn, Circumstances { resource_tags, policy, ..Circumstances::default() })?;
     found.ok_or_else(not_found)
 }
 

@@ -8,7 +8,7 @@ use headgate_metadata::users;
 
 use self::issue::{IssuedSession, issue};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::iam::{action, required, unknown_action};
 use crate::percent::Parameters;
@@ -86,7 +86,7 @@ fn caller_identity(call: &Call<'_>) -> Xml {
 /// The account of an access key; in AWS of any, here of the caller's own account: the others are not its to know.
 async fn access_key_info(call: &Call<'_>, form: &Parameters) -> Result<Xml, ApiError> {
     let id = required(form, "AccessKeyId")?;
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let found = users::load_key(&*call.api.components.store, id).await?;
     let found = found.filter(|key| key.account == call.caller.account);
     let key = found.ok_or_else(|| {

@@ -1,7 +1,6 @@
-"""Many idle clusters in one process, each with topics, all made through the API: what they cost in time, memory and restart, and
-that a produce on any of them works at once.
+"""Many idle clusters in one process, made through the API with topics: their cost in time, memory and restart.
 
-`--clusters 10000` is the full size; the figures stand in the last line."""
+A produce on any of them works at once. `--clusters 10000` is the full size; the figures stand in the last line."""
 
 import json
 import os

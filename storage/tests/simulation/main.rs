@@ -33,7 +33,7 @@ use world::{Options, World};
 #[cfg(feature = "planted-bugs")]
 const PLANTED_SEEDS: u64 = 1000;
 /// Seeds of an ordinary run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 200;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -48,7 +48,7 @@ fn run(seed: u64, options: Options) -> (String, Result<(), String>) {
         .expect("a runtime");
     runtime.block_on(async move {
         let world = World::new(seed, options).await;
-        let outcome = tokio::time::timeout(Duration::from_secs(1800), world.run()).await;
+        let outcome = tokio::time::timeout(Duration::from_mins(30), world.run()).await;
         let outcome = outcome.unwrap_or_else(|_| Err("the run did not come to its end".to_owned()));
         world.end().await;
         (world.trace.text(), outcome)

@@ -1,6 +1,6 @@
 //! What happened, line by line, with the virtual time of each line.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::sync::{Arc, Mutex};
 
 use tokio::time::Instant;
@@ -21,7 +21,7 @@ impl Trace {
         let at = self.began.elapsed();
         tracing::info!(target: "simulation", "{:>10.3} {what}", at.as_secs_f64());
         let mut lines = self.lines.lock().expect("no panic under the lock");
-        lines.push_str(&format!("{:>10.6} {what}\n", at.as_secs_f64()));
+        writeln!(lines, "{:>10.6} {what}", at.as_secs_f64()).expect("a text takes everything");
     }
 
     pub(crate) fn text(&self) -> String {

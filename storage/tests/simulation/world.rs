@@ -28,7 +28,7 @@ pub(crate) const SLOTS: u16 = 8;
 /// A node's lease (`storage/PROTOCOL.md` §10).
 const LEASE: Duration = Duration::from_secs(5);
 /// How long everything may take to come back once nothing fails any more.
-const HEALED_WITHIN: Duration = Duration::from_secs(120);
+const HEALED_WITHIN: Duration = Duration::from_mins(2);
 
 /// What a run is made of.
 #[derive(Debug, Clone, Copy)]

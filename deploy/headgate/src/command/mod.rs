@@ -1,4 +1,4 @@
-//! What operators type. Each command is a signed call of a running process's control API, but for those that make a cell.
+//! What operators type. Each command is a signed call of a running process's control API, but for those that make a cell or say where its slots live.
 
 pub(crate) mod bill;
 pub(crate) mod cell;
@@ -6,6 +6,7 @@ pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
 pub(crate) mod session;
+pub(crate) mod slot;
 pub(crate) mod topic;
 pub(crate) mod user;
 

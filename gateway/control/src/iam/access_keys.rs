@@ -7,7 +7,7 @@ use headgate_metadata::users;
 
 use super::identity::{existing, failed};
 use super::{paging, required, subject, time};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::xml::Xml;
@@ -15,7 +15,7 @@ use crate::xml::Xml;
 /// The secret is shown in this answer and never again.
 pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let user = subject(call, form)?;
-    call.authorize(&call.user_arn(&user), TagContext::default())?;
+    call.authorize(&call.user_arn(&user), Circumstances::default())?;
     let components = &call.api.components;
     let mut random = |bytes: &mut [u8]| (components.random)(bytes);
     let access_key_id = generate_access_key_id(AccessKeyKind::LongTerm, &mut random);
@@ -71,7 +71,7 @@ pub(super) async fn delete(call: &Call<'_>, form: &Parameters) -> Result<Option<
 
 pub(super) async fn list(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let user = subject(call, form)?;
-    call.authorize(&call.user_arn(&user), TagContext::default())?;
+    call.authorize(&call.user_arn(&user), Circumstances::default())?;
     let found = existing::<UserRecord>(call, &user).await?;
     let mut keys = users::keys_of(&*call.api.components.store, &found).await?;
     keys.sort_unstable_by(|left, right| left.access_key_id.cmp(&right.access_key_id));
@@ -92,7 +92,7 @@ pub(super) async fn last_used(call: &Call<'_>, form: &Parameters) -> Result<Opti
     let found = users::load_key(store, id).await?.filter(|key| key.account == call.caller.account);
     // Who may not ask for every user does not learn whose an unknown one is.
     let resource = found.as_ref().map_or_else(|| call.user_arn("*"), |key| call.user_arn(&key.user));
-    call.authorize(&resource, TagContext::default())?;
+    call.authorize(&resource, Circumstances::default())?;
     let key = found.ok_or_else(|| {
         ApiError::new(ApiError::NOT_FOUND, format!("The Access Key with id {id} cannot be found."))
     })?;
@@ -110,7 +110,7 @@ pub(super) async fn last_used(call: &Call<'_>, form: &Parameters) -> Result<Opti
 /// The key a call names with its user, once it is allowed on the user and the key is that user's.
 async fn owned_key(call: &Call<'_>, form: &Parameters) -> Result<(String, String), ApiError> {
     let user = subject(call, form)?;
-    call.authorize(&call.user_arn(&user), TagContext::default())?;
+    call.authorize(&call.user_arn(&user), Circumstances::default())?;
     let id = required(form, "AccessKeyId")?;
     let found = existing::<UserRecord>(call, &user).await?;
     if found.access_keys.iter().any(|held| held == id) {

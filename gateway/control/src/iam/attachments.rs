@@ -6,7 +6,7 @@ use headgate_metadata::managed_policies;
 use super::identity::{Carrier, authorized, existing, failed, name_of};
 use super::managed_policies::{PolicyName, unknown_policy};
 use super::paging;
-use crate::call::Call;
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::xml::Xml;
@@ -17,7 +17,8 @@ const POLICY_ARN_KEY: &str = "iam:policyarn";
 /// The identity and policy a call names, once it is allowed on the identity.
 fn named<C: Carrier>(call: &Call<'_>, form: &Parameters) -> Result<(String, PolicyName), ApiError> {
     let (name, policy) = (name_of::<C>(form)?, PolicyName::of(call, form)?);
-    call.authorize_with(&call.iam_arn(C::KIND, &name), None, &[(POLICY_ARN_KEY, &policy.arn)])?;
+    let keys = &[(POLICY_ARN_KEY, &*policy.arn)];
+    call.authorize(&call.iam_arn(C::KIND, &name), Circumstances { keys, ..Circumstances::default() })?;
     Ok((name, policy))
 }
 

@@ -8,7 +8,7 @@ use headgate_metadata::{groups, identities, users};
 
 use super::identity::{authorized, existing, failed, name_of, refuse_unsupported};
 use super::{paging, time};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::xml::Xml;
@@ -46,7 +46,7 @@ pub(super) async fn get(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml
 }
 
 pub(super) async fn list(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
-    call.authorize(&call.iam_arn("group", ""), TagContext::default())?;
+    call.authorize(&call.iam_arn("group", ""), Circumstances::default())?;
     let all = identities::list::<GroupRecord>(&*call.api.components.store, call.caller.account).await?;
     groups_page(paging::under_path(all, form), form)
 }

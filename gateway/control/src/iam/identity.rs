@@ -8,7 +8,7 @@ use headgate_metadata::record::{GroupRecord, ManagedPolicyRecord, RoleRecord, Us
 
 use super::names::{GROUP_NAME_MAX, POLICY_NAME_MAX, ROLE_NAME_MAX, USER_NAME_MAX, checked};
 use super::required;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 
@@ -45,7 +45,7 @@ called! {
 /// The identity a call names, once the call is allowed on it. Whether it exists is the next question.
 pub(super) fn authorized<C: Called>(call: &Call<'_>, form: &Parameters) -> Result<String, ApiError> {
     let name = name_of::<C>(form)?;
-    call.authorize(&call.iam_arn(C::KIND, &name), TagContext::default())?;
+    call.authorize(&call.iam_arn(C::KIND, &name), Circumstances::default())?;
     Ok(name)
 }
 

@@ -11,7 +11,7 @@ use headgate_metadata::record::{
 use super::identity::{failed, name_of, refuse_unsupported};
 use super::names::{POLICY_NAME_MAX, checked};
 use super::{paging, required, tags, time};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::{self, Parameters};
 use crate::xml::Xml;
@@ -40,7 +40,7 @@ impl PolicyName {
     /// The same, once the call is allowed on it.
     fn authorized(call: &Call<'_>, form: &Parameters) -> Result<Self, ApiError> {
         let named = Self::of(call, form)?;
-        call.authorize(&named.arn, TagContext::default())?;
+        call.authorize(&named.arn, Circumstances::default())?;
         Ok(named)
     }
 
@@ -63,7 +63,7 @@ pub(super) fn unknown_policy(arn: &str) -> ApiError {
 
 pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let (name, tags) = (name_of::<ManagedPolicyRecord>(form)?, tags::given(form)?);
-    let request = TagContext { request: Some(&tags), ..TagContext::default() };
+    let request = Circumstances { request_tags: Some(&tags), ..Circumstances::default() };
     call.authorize(&call.iam_arn("policy", &name), request)?;
     refuse_unsupported(form, "policy")?;
     let document = document_of(form, &name)?;
@@ -92,7 +92,7 @@ pub(super) async fn get(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml
 }
 
 pub(super) async fn list(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let store = &*call.api.components.store;
     let mut all = identities::list::<ManagedPolicyRecord>(store, call.caller.account).await?;
     // All of them are the account's own.

@@ -10,7 +10,7 @@ use headgate_metadata::record::RoleRecord;
 
 use super::identity::{authorized, existing, failed, name_of, refuse_unsupported};
 use super::{paging, required, tags, time};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::{self, Parameters};
 use crate::xml::Xml;
@@ -22,7 +22,7 @@ const DESCRIPTION_CHARACTERS_MAX: usize = 1_000;
 
 pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let (name, tags) = (name_of::<RoleRecord>(form)?, tags::given(form)?);
-    let request = TagContext { request: Some(&tags), ..TagContext::default() };
+    let request = Circumstances { request_tags: Some(&tags), ..Circumstances::default() };
     call.authorize(&call.iam_arn("role", &name), request)?;
     refuse_unsupported(form, "role")?;
     let random = &call.api.components.random;
@@ -49,7 +49,7 @@ pub(super) async fn get(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml
 }
 
 pub(super) async fn list(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
-    call.authorize(&call.iam_arn("role", ""), TagContext::default())?;
+    call.authorize(&call.iam_arn("role", ""), Circumstances::default())?;
     let all = identities::list::<RoleRecord>(&*call.api.components.store, call.caller.account).await?;
     let page = paging::paged(paging::under_path(all, form), |role| &role.name, form)?;
     let xml = Xml::new().members("Roles", &page.items, shown);

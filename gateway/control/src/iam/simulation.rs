@@ -14,7 +14,7 @@ use headgate_metadata::record::{GroupRecord, RoleRecord, UserRecord};
 use super::identity::existing;
 use super::{paging, required};
 use crate::authenticate::{Rights, role_principal, user_principal};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::xml::Xml;
@@ -43,7 +43,7 @@ struct Tried {
 
 pub(super) async fn principal(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let source = required(form, "PolicySourceArn")?;
-    call.authorize(source, TagContext::default())?;
+    call.authorize(source, Circumstances::default())?;
     let (principal, grants) = subject(call, source).await?;
     let mut tried = Tried::granted(&grants)?;
     tried.add_given(form)?;
@@ -51,7 +51,7 @@ pub(super) async fn principal(call: &Call<'_>, form: &Parameters) -> Result<Opti
 }
 
 pub(super) async fn custom(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let mut tried = Tried::default();
     tried.add_given(form)?;
     if tried.policies.is_empty() {

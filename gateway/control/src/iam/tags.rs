@@ -6,7 +6,7 @@ use headgate_metadata::record::{ManagedPolicyRecord, RoleRecord, UserRecord};
 use super::identity::{Called, existing, failed, name_of};
 use super::managed_policies::PolicyName;
 use super::paging;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::tags::{self, Tags};
@@ -71,7 +71,7 @@ pub(super) fn shown_if_any(xml: Xml, tags: &Tags) -> Xml {
 
 pub(super) async fn add<T: Tagged>(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let (name, new) = (T::named(call, form)?, given(form)?);
-    let request = TagContext { request: Some(&new), ..TagContext::default() };
+    let request = Circumstances { request_tags: Some(&new), ..Circumstances::default() };
     call.authorize(&call.iam_arn(T::KIND, &name), request)?;
     change::<T>(call, &name, |tags| tags.extend(new.clone())).await
 }
@@ -79,7 +79,7 @@ pub(super) async fn add<T: Tagged>(call: &Call<'_>, form: &Parameters) -> Result
 pub(super) async fn remove<T: Tagged>(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let name = T::named(call, form)?;
     let keys: Tags = form.members("TagKeys").into_iter().map(|key| (key.to_owned(), String::new())).collect();
-    let request = TagContext { request: Some(&keys), ..TagContext::default() };
+    let request = Circumstances { request_tags: Some(&keys), ..Circumstances::default() };
     call.authorize(&call.iam_arn(T::KIND, &name), request)?;
     change::<T>(call, &name, |tags| tags.retain(|key, _| !keys.contains_key(key))).await
 }
@@ -109,7 +109,7 @@ async fn change<T: Tagged>(
 
 pub(super) async fn list<T: Tagged>(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let name = T::named(call, form)?;
-    call.authorize(&call.iam_arn(T::KIND, &name), TagContext::default())?;
+    call.authorize(&call.iam_arn(T::KIND, &name), Circumstances::default())?;
     let found = existing::<T>(call, &name).await?;
     let page = paging::paged(found.tags(), |(key, _)| key, form)?;
     let xml =

@@ -8,14 +8,14 @@ use headgate_metadata::users;
 
 use super::identity::{authorized, existing, failed, name_of, refuse_unsupported};
 use super::{paging, subject, tags, time};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::percent::Parameters;
 use crate::xml::Xml;
 
 pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let (name, tags) = (name_of::<UserRecord>(form)?, tags::given(form)?);
-    let request = TagContext { request: Some(&tags), ..TagContext::default() };
+    let request = Circumstances { request_tags: Some(&tags), ..Circumstances::default() };
     call.authorize(&call.user_arn(&name), request)?;
     refuse_unsupported(form, "user")?;
     let random = &call.api.components.random;
@@ -37,13 +37,13 @@ pub(super) async fn create(call: &Call<'_>, form: &Parameters) -> Result<Option<
 
 pub(super) async fn get(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
     let name = subject(call, form)?;
-    call.authorize(&call.user_arn(&name), TagContext::default())?;
+    call.authorize(&call.user_arn(&name), Circumstances::default())?;
     let user = existing::<UserRecord>(call, &name).await?;
     Ok(Some(Xml::new().element("User", |xml| tags::shown_if_any(shown(xml, &user), &user.tags))))
 }
 
 pub(super) async fn list(call: &Call<'_>, form: &Parameters) -> Result<Option<Xml>, ApiError> {
-    call.authorize(&call.user_arn(""), TagContext::default())?;
+    call.authorize(&call.user_arn(""), Circumstances::default())?;
     let all = users::list(&*call.api.components.store, call.caller.account).await?;
     let page = paging::paged(paging::under_path(all, form), |user| &user.name, form)?;
     let xml = Xml::new().members("Users", &page.items, shown);

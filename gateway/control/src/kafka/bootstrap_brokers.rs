@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::{active, authorized_cluster};
+use super::{active, shared_cluster};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::Call;
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -14,7 +14,7 @@ struct BootstrapBrokersResponse {
 }
 
 pub(super) async fn run(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = active(authorized_cluster(call, arn, TagContext::default()).await?)?;
+    let cluster = active(shared_cluster(call, arn).await?)?;
     let bootstrap_broker_string_sasl_iam = call.api.components.bootstrap.brokers(&cluster);
     Ok(Answer::json(&BootstrapBrokersResponse { bootstrap_broker_string_sasl_iam }))
 }

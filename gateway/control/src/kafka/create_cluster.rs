@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cluster_info::{CLUSTER_TYPE, Serverless, state};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::tags::{self, Tags};
 
@@ -50,7 +50,7 @@ struct CreateClusterResponse<'a> {
 pub(super) async fn run(call: &Call<'_>) -> Result<Answer, ApiError> {
     let request: CreateClusterRequest = call.request.json()?;
     let tags = request.tags.unwrap_or_default();
-    call.authorize("*", TagContext { request: Some(&tags), ..TagContext::default() })?;
+    call.authorize("*", Circumstances { request_tags: Some(&tags), ..Circumstances::default() })?;
     if request.provisioned.is_some() {
         let message = "Only serverless clusters are offered: leave out `provisioned` and send `serverless`.";
         return Err(ApiError::parameter("provisioned", message));

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::cluster_info::{current_version, state};
 use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ struct DeleteClusterResponse {
 }
 
 pub(super) async fn run(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = authorized_cluster(call, arn, Circumstances::default()).await?;
     let query = call.request.query()?;
     if query.get("currentVersion").is_some_and(|version| version != current_version(&cluster)) {
         return Err(ApiError::parameter("currentVersion", "The cluster's current version is another one."));

@@ -3,10 +3,10 @@
 use headgate_metadata::clusters;
 use serde::Serialize;
 
-use super::authorized_cluster;
 use super::cluster_info::ClusterInfo;
+use super::shared_cluster;
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::Call;
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -16,7 +16,7 @@ struct DescribeClusterResponse<'a> {
 }
 
 pub(super) async fn run(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = shared_cluster(call, arn).await?;
     let network = clusters::load_network(&*call.api.components.store, cluster.id).await?;
     let cluster_info = ClusterInfo::new(&cluster, network, &call.api.config.region);
     Ok(Answer::json(&DescribeClusterResponse { cluster_info }))

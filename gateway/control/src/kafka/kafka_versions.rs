@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 /// The version whose protocol is spoken.
@@ -36,13 +36,13 @@ struct CompatibleKafkaVersion {
 }
 
 pub(super) fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let version = KafkaVersion { version: VERSION, status: "ACTIVE" };
     Ok(Answer::json(&ListKafkaVersionsResponse { kafka_versions: [version] }))
 }
 
 pub(super) fn compatible(call: &Call<'_>) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let version = CompatibleKafkaVersion { source_version: VERSION, target_versions: [] };
     Ok(Answer::json(&CompatibleKafkaVersionsResponse { compatible_kafka_versions: [version] }))
 }

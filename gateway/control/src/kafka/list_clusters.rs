@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::cluster_info::{CLUSTER_TYPE, ClusterInfo};
 use super::{invalid_token, max_results};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::page::page;
 
@@ -19,7 +19,7 @@ struct ListClustersResponse<'a> {
 }
 
 pub(super) async fn run(call: &Call<'_>) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let query = call.request.query()?;
     let limit = max_results(query.get("maxResults"))?;
     let prefix = query.get("clusterNameFilter").unwrap_or_default();

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -15,11 +15,11 @@ struct ListOperationsResponse {
 }
 
 pub(super) async fn list(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    authorized_cluster(call, arn, TagContext::default()).await?;
+    authorized_cluster(call, arn, Circumstances::default()).await?;
     Ok(Answer::json(&ListOperationsResponse { cluster_operation_info_list: [] }))
 }
 
 pub(super) fn describe(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    call.authorize(arn, TagContext::default())?;
+    call.authorize(arn, Circumstances::default())?;
     Err(not_found())
 }

@@ -1,5 +1,6 @@
 //! PutClusterPolicy, GetClusterPolicy, DeleteClusterPolicy.
 
+use headgate_iam::PolicyError;
 use headgate_iam::policy::{Policy, PolicyKind, RESOURCE_POLICY_CHARACTERS_MAX};
 use headgate_metadata::cluster_policies::{self, ClusterPolicyError};
 use headgate_metadata::record::{ClusterPolicyRecord, ClusterRecord, ClusterState};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 /// Letters and digits of a policy's version behind its `K`.
@@ -37,11 +38,10 @@ struct GetClusterPolicyResponse {
 struct DeleteClusterPolicyResponse {}
 
 pub(super) async fn put(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = authorized_cluster(call, arn, Circumstances::default()).await?;
     let request: PutClusterPolicyRequest = call.request.json()?;
     let policy = request.policy.ok_or_else(|| ApiError::missing("policy"))?;
-    Policy::parse("cluster policy", PolicyKind::Resource, &policy, RESOURCE_POLICY_CHARACTERS_MAX)
-        .map_err(|error| ApiError::parameter("policy", error.to_string()))?;
+    parse(&policy).map_err(|error| ApiError::parameter("policy", error.to_string()))?;
     refuse_unusable(&cluster)?;
     let record = ClusterPolicyRecord { policy, version: draw_version(call) };
     let store = &*call.api.components.store;
@@ -51,17 +51,33 @@ pub(super) async fn put(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> 
 }
 
 pub(super) async fn get(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = authorized_cluster(call, arn, Circumstances::default()).await?;
     let found = cluster_policies::load(&*call.api.components.store, cluster.id).await?;
     let ClusterPolicyRecord { policy, version: current_version } = found.ok_or_else(absent)?;
     Ok(Answer::json(&GetClusterPolicyResponse { current_version, policy }))
 }
 
 pub(super) async fn delete(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = authorized_cluster(call, arn, Circumstances::default()).await?;
     let deleted = cluster_policies::delete(&*call.api.components.store, cluster.id).await;
     see(call, deleted.map_err(failed)?).await;
     Ok(Answer::json(&DeleteClusterPolicyResponse {}))
+}
+
+/// The policy that a cluster has, as it takes part in decisions.
+pub(super) async fn of(call: &Call<'_>, cluster: Option<&ClusterRecord>) -> Result<Option<Policy>, ApiError> {
+    let Some(cluster) = cluster else { return Ok(None) };
+    let stored = cluster_policies::load(&*call.api.components.store, cluster.id).await?;
+    let Some(stored) = stored else { return Ok(None) };
+    parse(&stored.policy).map(Some).map_err(|error| {
+        // It could hold a Deny, so nothing is allowed without it.
+        tracing::error!(cluster = %cluster.id, %error, "stored cluster policy unusable");
+        ApiError::internal()
+    })
+}
+
+fn parse(policy: &str) -> Result<Policy, PolicyError> {
+    Policy::parse("cluster policy", PolicyKind::Resource, policy, RESOURCE_POLICY_CHARACTERS_MAX)
 }
 
 /// A cluster that is going takes no policy: nothing would ever evaluate it.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::authorized_cluster;
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 /// A list of which there is nothing in any account: the call's name, and the list's in its answer.
@@ -21,7 +21,7 @@ pub(super) fn empty_list(method: &str, path: &[&str]) -> Option<(&'static str, &
 }
 
 pub(super) fn list(call: &Call<'_>, list: &str) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     Ok(Answer::json(&json!({ list: [] })))
 }
 
@@ -92,13 +92,13 @@ fn of_other<'p>(method: &str, path: &[&'p str]) -> Option<(&'static str, Option<
 pub(super) async fn run(call: &Call<'_>, name: &str, resource: Option<&str>) -> Result<Answer, ApiError> {
     let unsupported = || ApiError::malformed(format!("{name} is not supported for serverless clusters."));
     let Some(resource) = resource else {
-        call.authorize("*", TagContext::default())?;
+        call.authorize("*", Circumstances::default())?;
         return Err(unsupported());
     };
     if Arn::parse(resource).is_some_and(|arn| arn.resource().starts_with("cluster/")) {
-        authorized_cluster(call, resource, TagContext::default()).await?;
+        authorized_cluster(call, resource, Circumstances::default()).await?;
         return Err(unsupported());
     }
-    call.authorize(resource, TagContext::default())?;
+    call.authorize(resource, Circumstances::default())?;
     Err(super::not_found())
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{authorized_cluster, not_found};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::tags::{self, Tags};
 
@@ -22,7 +22,7 @@ struct ListTagsResponse<'a> {
 }
 
 pub(super) async fn list(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
-    let cluster = authorized_cluster(call, arn, TagContext::default()).await?;
+    let cluster = authorized_cluster(call, arn, Circumstances::default()).await?;
     Ok(Answer::json(&ListTagsResponse { tags: &cluster.tags }))
 }
 
@@ -30,7 +30,8 @@ pub(super) async fn add(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> 
     let request: TagResourceRequest = call.request.json()?;
     let new = request.tags.ok_or_else(|| ApiError::missing("tags"))?;
     let cluster =
-        authorized_cluster(call, arn, TagContext { request: Some(&new), ..TagContext::default() }).await?;
+        authorized_cluster(call, arn, Circumstances { request_tags: Some(&new), ..Circumstances::default() })
+            .await?;
     let with_new = |tags: &Tags| {
         let mut tags = tags.clone();
         tags.extend(new.clone());
@@ -43,8 +44,12 @@ pub(super) async fn remove(call: &Call<'_>, arn: &str) -> Result<Answer, ApiErro
     let query = call.request.query()?;
     let keys = query.all("tagKeys");
     let named: Tags = keys.iter().map(|key| (key.clone(), String::new())).collect();
-    let cluster =
-        authorized_cluster(call, arn, TagContext { request: Some(&named), ..TagContext::default() }).await?;
+    let cluster = authorized_cluster(
+        call,
+        arn,
+        Circumstances { request_tags: Some(&named), ..Circumstances::default() },
+    )
+    .await?;
     if keys.is_empty() {
         return Err(ApiError::missing("tagKeys"));
     }

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use headgate_iam::ErrorCode;
+use headgate_iam::{ErrorCode, Policy};
 use headgate_metadata::record::{ClusterRecord, TopicRecord, partitions as indexes};
 use headgate_metadata::topics as records;
 use headgate_storage_client::routing;
 use serde::{Deserialize, Serialize};
 
-use super::{TopicPath, active, find_cluster, invalid_token, max_results, not_found};
+use super::{TopicPath, active, find_cluster, invalid_token, max_results, not_found, policy};
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::components::{NewTopic, Requester, TopicRefusal, TopicRefused, TopicUpdate};
 use crate::error::ApiError;
 use crate::page::page;
@@ -164,14 +164,15 @@ pub(super) async fn partitions(call: &Call<'_>, path: &TopicPath) -> Result<Answ
 
 pub(super) async fn list(call: &Call<'_>, arn: &str) -> Result<Answer, ApiError> {
     let cluster = authorized(call, arn, None, &[]).await?;
+    let policy = policy::of(call, Some(&cluster)).await?;
+    let circumstances = circumstances(Some(&cluster), policy.as_ref());
     let query = call.request.query()?;
     let prefix = query.get("topicNameFilter").unwrap_or_default();
     let mut topics = records::list(&*call.api.components.store, cluster.id).await?;
     // As a Metadata request of Kafka: what may not be described is not there.
     topics.retain(|topic| {
         let arn = topic_arn(call, &cluster, &topic.name);
-        topic.name.starts_with(prefix)
-            && call.may("kafka-cluster:DescribeTopic", &arn, tags_of(Some(&cluster)))
+        topic.name.starts_with(prefix) && call.may("kafka-cluster:DescribeTopic", &arn, circumstances)
     });
     let limit = max_results(query.get("maxResults"))?;
     let page =
@@ -201,19 +202,21 @@ async fn authorized(
     needed: &[&str],
 ) -> Result<ClusterRecord, ApiError> {
     let found = find_cluster(call, arn).await?;
-    let tags = tags_of(found.as_ref());
-    call.authorize_action("kafka-cluster:Connect", arn, tags)?;
+    let policy = policy::of(call, found.as_ref()).await?;
+    let circumstances = circumstances(found.as_ref(), policy.as_ref());
+    call.authorize_action("kafka-cluster:Connect", arn, circumstances)?;
     if let Some(topic) = topic {
         let topic = format!("{}/{topic}", arn.replacen(":cluster/", ":topic/", 1));
         for action in needed {
-            call.authorize_action(&format!("kafka-cluster:{action}"), &topic, tags)?;
+            call.authorize_action(&format!("kafka-cluster:{action}"), &topic, circumstances)?;
         }
     }
     active(found.ok_or_else(not_found)?)
 }
 
-fn tags_of(cluster: Option<&ClusterRecord>) -> TagContext<'_> {
-    TagContext { resource: cluster.map(|cluster| &cluster.tags), ..TagContext::default() }
+fn circumstances<'c>(cluster: Option<&'c ClusterRecord>, policy: Option<&'c Policy>) -> Circumstances<'c> {
+    let resource_tags = cluster.map(|cluster| &cluster.tags);
+    Circumstances { resource_tags, policy, ..Circumstances::default() }
 }
 
 fn requester<'r>(call: &'r Call<'_>, cluster: &'r ClusterRecord) -> Requester<'r> {

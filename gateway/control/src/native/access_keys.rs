@@ -6,7 +6,7 @@ use headgate_metadata::users;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -22,7 +22,7 @@ pub(super) async fn update(call: &Call<'_>, id: &str, status: AccessKeyStatus) -
     let found = users::load_key(store, id).await?.filter(|key| key.account == call.caller.account);
     // Who may not change every user's keys does not learn whose an unknown one is.
     let resource = found.as_ref().map_or_else(|| call.user_arn("*"), |key| call.user_arn(&key.user));
-    call.authorize(&resource, TagContext::default())?;
+    call.authorize(&resource, Circumstances::default())?;
     let unknown =
         || ApiError::new(ApiError::NOT_FOUND, format!("The Access Key with id {id} cannot be found."));
     let key = found.ok_or_else(unknown)?;

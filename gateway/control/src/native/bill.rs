@@ -7,7 +7,7 @@ use headgate_metering::render::{Format, render};
 
 use crate::answer::Answer;
 use crate::bill::{BillQuery, BillSourceError};
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 pub(super) async fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
@@ -19,7 +19,7 @@ pub(super) async fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
     };
     let resource =
         cluster.as_ref().map_or_else(|| "*".to_owned(), |cluster| cluster.arn(&call.api.config.region));
-    call.authorize(&resource, TagContext::default())?;
+    call.authorize(&resource, Circumstances::default())?;
     if let Some(cluster) = &cluster {
         call.note_cluster(cluster.id);
     } else if let Some(name) = query.get("cluster") {

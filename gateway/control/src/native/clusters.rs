@@ -5,7 +5,7 @@ use headgate_metadata::record::ClusterRecord;
 use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::kafka::cluster_info::state;
 use crate::kafka::create_cluster::{NewCluster, create as create_record};
@@ -50,7 +50,7 @@ struct ListClustersResponse<'a> {
 
 pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
     let request: CreateClusterRequest = call.request.json()?;
-    call.authorize("*", TagContext { request: Some(&request.tags), ..TagContext::default() })?;
+    call.authorize("*", Circumstances { request_tags: Some(&request.tags), ..Circumstances::default() })?;
     let new = NewCluster {
         name: request.cluster_name,
         tags: request.tags,
@@ -67,7 +67,7 @@ pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
 
 /// The account's clusters by name, in pages; with `clusterName` that one alone, if there is one.
 pub(super) async fn list(call: &Call<'_>) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let query = call.request.query()?;
     let (store, account) = (&*call.api.components.store, call.caller.account);
     let own = if let Some(name) = query.get("clusterName") {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::answer::Answer;
 use crate::authenticate::user_principal;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::iam::checked_user_name;
 use crate::sts::SESSION_SECONDS_MAX;
@@ -32,7 +32,7 @@ struct CreateSessionResponse<'a> {
 pub(super) async fn create(call: &Call<'_>) -> Result<Answer, ApiError> {
     let request: CreateSessionRequest = call.request.json()?;
     let name = checked_user_name(&request.user_name)?;
-    call.authorize(&call.user_arn(&name), TagContext::default())?;
+    call.authorize(&call.user_arn(&name), Circumstances::default())?;
     if !(1..=SESSION_SECONDS_MAX).contains(&request.duration_seconds) {
         let message = format!("durationSeconds must be from 1 to {SESSION_SECONDS_MAX}.");
         return Err(ApiError::parameter("durationSeconds", message));

@@ -4,7 +4,7 @@ use headgate_metadata::users;
 use serde::Serialize;
 
 use crate::answer::Answer;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 
 #[derive(Serialize)]
@@ -21,7 +21,7 @@ struct StatusResponse<'a> {
 }
 
 pub(super) async fn get(call: &Call<'_>) -> Result<Answer, ApiError> {
-    call.authorize("*", TagContext::default())?;
+    call.authorize("*", Circumstances::default())?;
     let components = &call.api.components;
     let account = call.caller.account;
     let clusters = components.catalog.clusters();

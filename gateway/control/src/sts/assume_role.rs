@@ -9,7 +9,7 @@ use headgate_metadata::record::RoleRecord;
 
 use super::{SESSION_SECONDS_MIN, credentials, duration_seconds, issue::issue};
 use crate::authenticate::role_principal;
-use crate::call::{Call, TagContext};
+use crate::call::{Call, Circumstances};
 use crate::error::ApiError;
 use crate::iam::{checked_role_name, required};
 use crate::percent::Parameters;
@@ -52,7 +52,7 @@ async fn authorized(
     let name = checked_role_name(name).map_err(|_| invalid())?;
     let found = identities::load::<RoleRecord>(&*call.api.components.store, account, &name).await?;
     let Some(role) = found else {
-        call.authorize(arn, TagContext::default())?;
+        call.authorize(arn, Circumstances::default())?;
         // Allowed by the caller's own policies, but by no trust policy.
         let message = format!(
             "User: {} is not authorized to perform: sts:AssumeRole on resource: {arn}",
@@ -67,7 +67,7 @@ async fn authorized(
     })?;
     let mut keys = vec![("sts:rolesessionname", session)];
     keys.extend(form.get("ExternalId").map(|id| ("sts:externalid", id)));
-    call.authorize_with(arn, Some(&trust), &keys)?;
+    call.authorize(arn, Circumstances { policy: Some(&trust), keys: &keys, ..Circumstances::default() })?;
     Ok(role)
 }
 

@@ -2,7 +2,7 @@
 
 use headgate_metadata::{cluster_policies, clusters};
 
-use crate::support::{Draft, Running, escape, start};
+use crate::support::{Draft, Running, Signer, escape, start};
 
 const POLICY: &str = r#"{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"AWS":"999999999999"},
     "Action":"kafka-cluster:*","Resource":"*"}]}"#;
@@ -45,14 +45,12 @@ async fn a_policy_that_is_none_or_too_long_is_refused_by_its_name() {
     let running = start().await;
     let path = policy_path(&running).await;
     let long = POLICY.replace("999999999999", &"9".repeat(21_000));
-    let resourceless = POLICY.replace(",\"Resource\":\"*\"", "");
     let identity = POLICY.replace("\"Principal\":{\"AWS\":\"999999999999\"},", "");
     for wrong in ["", "{", "[]", &long, &identity] {
         let refused = running.kafka("PUT", &path, &body(wrong, None)).await;
         assert_eq!(refused.refusal(), (400, "BadRequestException".into()), "{wrong:.40}");
         assert_eq!(refused.json()["invalidParameter"], "policy", "{wrong:.40}");
     }
-    drop(resourceless);
     let none = running.kafka("PUT", &path, "{}").await;
     assert_eq!(none.json()["invalidParameter"], "policy");
     assert_eq!(running.kafka("GET", &path, "").await.status, 404, "nothing was kept");
@@ -66,4 +64,56 @@ async fn who_may_not_put_a_policy_changes_nothing() {
     let refused = running.call(&ann, &Draft::json("kafka", "PUT", &path, &body(POLICY, None))).await;
     assert_eq!(refused.refusal(), (403, "AccessDeniedException".into()));
     assert_eq!(running.kafka("GET", &path, "").await.status, 404);
+}
+
+const STRANGERS: &str = "999999999999";
+
+/// What each call says to the stranger, by its path behind the cluster's ARN.
+async fn tried(running: &Running, stranger: &Signer, arn: &str) -> Vec<u16> {
+    let topic = r#"{"topicName":"orders","partitionCount":1,"replicationFactor":3}"#;
+    let (v1, v2) = (format!("/v1/clusters/{}", escape(arn)), format!("/api/v2/clusters/{}", escape(arn)));
+    let mut statuses = Vec::new();
+    for (method, path, body) in [
+        ("GET", v2, ""),
+        ("GET", format!("{v1}/bootstrap-brokers"), ""),
+        ("POST", format!("{v1}/topics"), topic),
+        ("GET", format!("{v1}/topics/orders"), ""),
+        ("GET", format!("{v1}/policy"), ""),
+        ("DELETE", v1, ""),
+    ] {
+        statuses.push(running.call(stranger, &Draft::json("kafka", method, &path, body)).await.status);
+    }
+    statuses
+}
+
+#[tokio::test]
+async fn a_policy_opens_to_another_account_what_whoever_connects_needs_and_no_more() {
+    let running = start().await;
+    let stranger = running.stranger(STRANGERS).await;
+    let path = policy_path(&running).await;
+    let arn =
+        running.kafka("GET", "/api/v2/clusters", "").await.json()["clusterInfoList"][0]["clusterArn"].clone();
+    let arn = arn.as_str().expect("an ARN");
+    assert_eq!(tried(&running, &stranger, arn).await, [403; 6], "without a policy");
+    let everything = POLICY.replace("\"kafka-cluster:*\"", "[\"kafka:*\",\"kafka-cluster:*\"]");
+    assert_eq!(running.kafka("PUT", &path, &body(&everything, None)).await.status, 200);
+    assert_eq!(tried(&running, &stranger, arn).await, [200, 200, 200, 200, 403, 403]);
+    let listed = Draft::json("kafka", "GET", &format!("/v1/clusters/{}/topics", escape(arn)), "");
+    assert_eq!(running.call(&stranger, &listed).await.json()["topics"][0]["topicName"], "orders");
+}
+
+#[tokio::test]
+async fn a_deny_in_the_policy_counts_for_the_owner_too_but_never_locks_it_out_of_the_policy() {
+    let running = start().await;
+    let path = policy_path(&running).await;
+    let everybody = POLICY
+        .replace("\"Allow\"", "\"Deny\"")
+        .replace("{\"AWS\":\"999999999999\"}", "\"*\"")
+        .replace("kafka-cluster:*", "*");
+    assert_eq!(running.kafka("PUT", &path, &body(&everybody, None)).await.status, 200);
+    let brokers = path.replace("/policy", "/bootstrap-brokers");
+    assert_eq!(running.kafka("GET", &brokers, "").await.status, 403);
+    assert_eq!(running.kafka("GET", &path, "").await.json()["policy"], everybody);
+    assert_eq!(running.kafka("DELETE", &path, "").await.status, 200);
+    assert_eq!(running.kafka("GET", &brokers, "").await.status, 200);
 }

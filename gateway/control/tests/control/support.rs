@@ -87,7 +87,7 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
     let now_ms = Arc::new(AtomicI64::new(START_MS));
     let audit = Arc::new(AuditMemory::default());
     let ready = Arc::new(AtomicBool::new(true));
-    let administrator = administrator(&store).await;
+    let administrator = administrator(&store, ACCOUNT, "AKIAADMINISTRATOR000").await;
     let reachable = Arc::new(AtomicBool::new(true));
     let components = components(&store, &audit, &ready, &reachable, &now_ms).await;
     let mut config = ControlConfig::new("eu-west-1", 64);
@@ -148,8 +148,9 @@ async fn components(
     }
 }
 
-async fn administrator(store: &SharedStore) -> Signer {
-    let account: AccountId = ACCOUNT.parse().expect("twelve digits");
+/// Who may do everything in its account, as far as its own policies go.
+async fn administrator(store: &SharedStore, account: &str, access_key_id: &str) -> Signer {
+    let account: AccountId = account.parse().expect("twelve digits");
     let created = TimestampMs::new(START_MS as u64);
     let user = UserRecord {
         name: "admin".into(),
@@ -163,7 +164,7 @@ async fn administrator(store: &SharedStore) -> Signer {
         tags: BTreeMap::new(),
     };
     let secret = SecretKey::new("administrator-secret");
-    let access_key_id = "AKIAADMINISTRATOR000".to_owned();
+    let access_key_id = access_key_id.to_owned();
     let sealed_secret = secret_box::seal(&master_key(), &access_key_id, &secret, &mut |bytes| bytes.fill(3));
     let key = AccessKeyRecord {
         access_key_id: access_key_id.clone(),
@@ -218,6 +219,11 @@ pub(crate) fn escape(text: &str) -> String {
 }
 
 impl Running {
+    /// The administrator of another account.
+    pub(crate) async fn stranger(&self, account: &str) -> Signer {
+        administrator(&self.store, account, "AKIASTRANGER00000000").await
+    }
+
     pub(crate) fn now(&self) -> SystemTime {
         UNIX_EPOCH + Duration::from_millis(self.now_ms.load(Ordering::Acquire) as u64)
     }
