@@ -211,6 +211,8 @@ class Plan:
             "--listen-client-urls", client, "--advertise-client-urls", client,
             "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
             "--initial-cluster", f"etcd-1={peer}",
+            # Every change is kept for ever otherwise.
+            "--auto-compaction-mode", "periodic", "--auto-compaction-retention", "10m",
         ]  # fmt: skip
         addresses = {"client": client, "ready": f"{client}/health"}
         return Process("etcd-1", "etcd", "1", "", address, command, "", addresses)

@@ -10,7 +10,8 @@
 //! 1. `Unavailable` from a commit means that etcd has certainly not acted; everything else that got no answer is
 //!    `OutcomeUnknown`. [`calls`] decides, status by status.
 //! 2. No read, and no transaction without writes, is answered by one member alone.
-//! 3. A watch says "through" only of what it has delivered; see [`watching`] for why etcd's own word is not taken.
+//! 3. A store that goes back in time is not used any more; see [`history`].
+//! 4. A watch says "through" only of what it has delivered; see [`watching`] for why etcd's own word is not taken.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ use crate::store::{Lease, MetadataError, MetadataStore, Outcome, Select, Snapsho
 
 mod calls;
 mod connection;
+mod history;
 mod keyspace;
 mod leasing;
 mod proto;
@@ -36,6 +38,7 @@ mod writing;
 
 use calls::{Failed, Members};
 use connection::Endpoint;
+use history::Seen;
 use keyspace::Keyspace;
 
 /// Where a cell's metadata is, and how long to wait for it.
@@ -74,6 +77,7 @@ struct Inner {
     members: Members,
     keys: Keyspace,
     request_timeout: Duration,
+    seen: Seen,
 }
 
 impl EtcdStore {
@@ -97,7 +101,8 @@ impl EtcdStore {
         });
         let members = Members::new(endpoints, tls, config.connect_timeout);
         let (keys, request_timeout) = (Keyspace::of(&config.cell)?, config.request_timeout);
-        Ok(Self(Arc::new(Inner { members, keys, request_timeout })))
+        let seen = Seen::default();
+        Ok(Self(Arc::new(Inner { members, keys, request_timeout, seen })))
     }
 }
 

@@ -27,6 +27,16 @@ pub(super) enum Failed {
     Refused(Status),
     /// It may have been done.
     Unknown(String),
+    /// etcd stands below what it has answered before: it was restored from a backup. Nothing it says is believed.
+    WentBack(WentBack),
+}
+
+/// Revisions are given a second time, to other changes.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("etcd went back from revision {seen} to {found}, as one that was restored from a backup does")]
+pub(super) struct WentBack {
+    pub(super) seen: u64,
+    pub(super) found: u64,
 }
 
 impl std::fmt::Display for Failed {
@@ -34,6 +44,7 @@ impl std::fmt::Display for Failed {
         match self {
             Self::NotDone(reason) | Self::Unknown(reason) => f.write_str(reason),
             Self::Refused(status) => f.write_str(status.message()),
+            Self::WentBack(error) => error.fmt(f),
         }
     }
 }

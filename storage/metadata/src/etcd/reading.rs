@@ -33,8 +33,9 @@ impl Inner {
             success.push(op(RangeRequest { count_only: true, ..self.keys.range("", "") }));
         }
         let request = TxnRequest { success, ..TxnRequest::default() };
+        let before = self.seen.before()?;
         let answer: TxnResponse = self.ask(proto::TXN, request).await?;
-        let revision = revision_of(answer.header.as_ref())?;
+        let revision = self.seen.answered(before, answer.header.as_ref())?;
         let mut results = Vec::with_capacity(selects.len());
         // Empty selects have one answer too many, which the zip drops.
         for (select, response) in selects.iter().zip(answer.responses) {

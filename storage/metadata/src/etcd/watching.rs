@@ -20,11 +20,12 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, sleep, timeout_at};
 use tonic::Streaming;
 
+use super::calls::WentBack;
 use super::connection::Connection;
 use super::proto::{
     self, DELETE, RangeRequest, RangeResponse, WatchCreateRequest, WatchRequest, WatchResponse,
 };
-use super::reading::{read_error, revision_of};
+use super::reading::read_error;
 use super::{Failed, Inner};
 use crate::id::Revision;
 use crate::spawn;
@@ -176,11 +177,26 @@ impl Follower {
 
     /// Refuses a store that went back in time: restored from a backup it gives the same revisions to other changes.
     async fn check_history(&self) -> Result<(), Ended> {
-        let found = self.inner.read(&[]).await.map_err(|error| Ended::Lost(error.to_string()))?.revision;
-        if (found.get() as i64) < self.cursor {
-            return Err(Ended::Broken(format!("etcd went back from revision {} to {found}", self.cursor)));
+        self.newest().await.map(drop)
+    }
+
+    /// Asks for what stands in the range behind the cursor, and for the newest revision.
+    async fn newest(&self) -> Result<(RangeResponse, i64), Ended> {
+        let request = RangeRequest {
+            min_mod_revision: self.cursor + 1,
+            keys_only: true,
+            limit: 1,
+            ..self.range.clone()
+        };
+        let seen = &self.inner.seen;
+        let before = seen.before().map_err(ended)?;
+        let answer: RangeResponse = self.inner.ask(proto::RANGE, request).await.map_err(ended)?;
+        let newest = seen.answered(before, answer.header.as_ref()).map_err(ended)?.get() as i64;
+        if newest < self.cursor {
+            let (seen, found) = (self.cursor as u64, newest as u64);
+            return Err(ended(Failed::WentBack(WentBack { seen, found })));
         }
-        Ok(())
+        Ok((answer, newest))
     }
 
     /// Opens the stream and waits until etcd confirms the watch.
@@ -256,25 +272,20 @@ impl Follower {
     /// Moves the cursor to the newest revision when a read shows that nothing lies between; otherwise notes how far the
     /// events must come first.
     async fn prove_progress(&mut self) -> Result<(), Ended> {
-        let request = RangeRequest {
-            min_mod_revision: self.cursor + 1,
-            keys_only: true,
-            limit: 1,
-            ..self.range.clone()
-        };
-        let answer: RangeResponse =
-            self.inner.ask(proto::RANGE, request).await.map_err(|failed| Ended::Lost(failed.to_string()))?;
-        let newest = revision_of(answer.header.as_ref()).map_err(|failed| Ended::Lost(failed.to_string()))?;
-        let newest = newest.get() as i64;
-        if newest < self.cursor {
-            return Err(Ended::Broken(format!("etcd went back from revision {} to {newest}", self.cursor)));
-        }
+        let (answer, newest) = self.newest().await?;
         if answer.kvs.is_empty() && answer.count == self.keys {
             self.wanted = None;
             return self.come_to(newest, Vec::new()).await;
         }
         self.wanted = Some(newest);
         Ok(())
+    }
+}
+
+fn ended(failed: Failed) -> Ended {
+    match failed {
+        Failed::WentBack(error) => Ended::Broken(error.to_string()),
+        other => Ended::Lost(other.to_string()),
     }
 }
 

@@ -8,7 +8,7 @@ use super::proto::{
     self, DeleteRangeRequest, EQUAL, GREATER, LESS, MOD, PutRequest, RangeRequest, Request, RequestOp,
     Target, TxnRequest, TxnResponse, VALUE, VERSION,
 };
-use super::reading::{op, revision_of};
+use super::reading::op;
 use super::{Failed, Inner};
 use crate::store::{Compare, MetadataError, Outcome, Transaction, Write};
 
@@ -25,8 +25,11 @@ impl Inner {
         lease: i64,
     ) -> Result<Outcome, Failed> {
         let request = transaction_of(&self.keys, transaction, lease);
+        let before = self.seen.before()?;
         let answer: TxnResponse = self.tell(proto::TXN, request).await?;
-        let revision = revision_of(answer.header.as_ref())?;
+        // Where it went back only now, the other history has the transaction.
+        let revision = self.seen.answered(before, answer.header.as_ref());
+        let revision = revision.map_err(|failed| Failed::Unknown(failed.to_string()))?;
         Ok(if answer.succeeded { Outcome::Committed(revision) } else { Outcome::Refused(revision) })
     }
 
@@ -90,6 +93,8 @@ pub(super) fn commit_error(failed: &Failed) -> MetadataError {
         Failed::Refused(status) if status.code() == Code::InvalidArgument => {
             MetadataError::Invalid { reason }
         }
-        Failed::Refused(_) | Failed::NotDone(_) => MetadataError::Unavailable { reason },
+        Failed::Refused(_) | Failed::NotDone(_) | Failed::WentBack(_) => {
+            MetadataError::Unavailable { reason }
+        }
     }
 }

@@ -110,13 +110,24 @@ async fn what_was_said_of_transactions_is_true_after_etcd_was_killed_among_them(
 }
 
 #[tokio::test]
-async fn a_store_restored_from_a_backup_shows_its_lower_revision() {
+async fn a_store_that_was_restored_from_a_backup_is_not_used_any_more() {
     let mut etcd = Etcd::start().await;
     let store = etcd.store("main");
     write(&*store, [put("k", "1")]).await;
     let backup = etcd.backup().await;
     let lost = write(&*store, [put("k", "2")]).await;
     etcd.restore(&backup).await;
-    assert!(store.revision().await.expect("readable") < lost);
-    assert_eq!(value(&store, "k").await.as_deref(), Some(&b"1"[..]));
+    for _ in 0..2 {
+        let read = store.get("k").await;
+        assert!(
+            matches!(&read, Err(MetadataError::Unavailable { reason }) if reason.contains("went back")),
+            "{read:?}"
+        );
+        assert!(matches!(store.commit(create("new")).await, Err(MetadataError::Unavailable { .. })));
+    }
+    // Whoever comes anew sees what is there, and must know itself what to think of it.
+    let again = etcd.store("main");
+    assert!(again.revision().await.expect("readable") < lost);
+    assert_eq!(value(&again, "k").await.as_deref(), Some(&b"1"[..]));
+    assert_eq!(value(&again, "new").await, None);
 }

@@ -119,7 +119,7 @@ async fn a_watch_on_a_store_that_went_back_in_time_breaks() {
         matches!(&broken, Err(MetadataError::Unavailable { reason }) if reason.contains("went back")),
         "{broken:?}"
     );
-    let ahead = store.watch("w/", last).await.err();
+    let ahead = etcd.store("main").watch("w/", last).await.err();
     assert!(matches!(&ahead, Some(MetadataError::Invalid { .. })), "{ahead:?}");
 }
 
