@@ -181,6 +181,7 @@ class Plan:
             self.create_bucket()
         self.write_config()
         self.make_cell()
+        self.fleet.facts["ca_pem_path"] = self.administrator()["ca_pem_path"]
         say(f"  cell {self.administrator()['cell']} made")
         for index in range(self.nodes):
             self.add(self.storage_process(index))
@@ -311,14 +312,13 @@ class Plan:
         }
         gateways = self.fleet.of_role("gateway")
         api = gateways[0].addresses["api"]
-        self.fleet.facts["ca_pem_path"] = who["ca_pem_path"]
         words = ["cluster", "create", CLUSTER, "--auto-create-topics", "--api", api]
         shown = dict(
             line.split(": ", 1) for line in self.operate(*words, environment=credentials).splitlines() if ": " in line
         )
         port = shown["port"]
         self.fleet.facts |= {
-            "bootstrap_iam": shown["bootstrapBrokers"],
+            "bootstrap_iam": ",".join(f"{one.address}:{port}" for one in gateways),
             "bootstrap_iam_by_zone": {one.zone: f"{one.address}:{port}" for one in gateways},
             "bootstrap_plaintext": None,
             "api_url": api,

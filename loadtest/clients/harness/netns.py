@@ -8,6 +8,10 @@ import shutil
 import subprocess
 
 
+# Rules are looked at in this order.
+CUT_PREFERENCE, LOCAL_PREFERENCE = "10", "100"
+
+
 class NoNamespaces(Exception):
     """This machine does not let us; the text says what is missing."""
 
@@ -49,6 +53,9 @@ class Networks:
         ip(*inside, "address", "add", f"{address}/16", "dev", "eth0")
         ip(*inside, "link", "set", "eth0", "up")
         ip(*inside, "link", "set", "lo", "up")
+        # What is cut must be looked at before what is delivered here: the kernel puts the latter first.
+        ip(*inside, "rule", "add", "pref", LOCAL_PREFERENCE, "lookup", "local")
+        ip(*inside, "rule", "delete", "pref", "0")
         return namespace, outer
 
     def remove(self, names):
@@ -59,9 +66,12 @@ class Networks:
 
 
 def cut(namespace, address):
-    """Nothing from this namespace reaches the address any more. The other direction is cut in the other's namespace."""
-    ip("-n", namespace, "route", "replace", "blackhole", f"{address}/32")
+    """Nothing that comes from the address is taken in this namespace any more; whoever sends it learns nothing. The other
+    direction is cut in the other's namespace."""
+    mend(namespace, address)
+    ip("-n", namespace, "rule", "add", "pref", CUT_PREFERENCE, "from", f"{address}/32", "iif", "eth0", "blackhole")
 
 
 def mend(namespace, address):
-    subprocess.run(["ip", "-n", namespace, "route", "delete", "blackhole", f"{address}/32"], capture_output=True)
+    words = ["rule", "delete", "pref", CUT_PREFERENCE, "from", f"{address}/32", "iif", "eth0", "blackhole"]
+    subprocess.run(["ip", "-n", namespace, *words], capture_output=True)
