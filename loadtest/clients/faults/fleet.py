@@ -10,6 +10,7 @@ a network namespace; elsewhere the cuts are left out.
 import math
 import os
 import random
+import signal
 import sys
 import time
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from fleet_copies import Copies  # noqa: E402
+from fleet_calm import Calm  # noqa: E402
 from fleet_probe import Group, Probe  # noqa: E402
 from fleet_strikes import Strikes  # noqa: E402
 from harness import loadtest  # noqa: E402
@@ -37,6 +38,8 @@ RECORD_BYTES = 512
 # Longer than any fault with its recovery.
 PATIENCE_SECONDS = 150
 FIRST_BATCHES = 50
+# Small chunks, so that faults meet flushes and manifests as well as appends.
+STORAGE = {"chunk_bytes": 4 * 2**20, "chunk_age_ms": 3000, "manifest_flushes_max": 4}
 # Between two faults, once all is well.
 PAUSE_SECONDS = (1, 3)
 
@@ -62,6 +65,8 @@ class Client:
 def play(fault):
     seed = fault.arguments.seed if fault.arguments.seed is not None else random.SystemRandom().getrandbits(32)
     fault.say(f"seed {seed}")
+    # Whoever ends this program ends the fleet, whose processes are in sessions of their own.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("told to end"))
     fleet = start(fault)
     try:
         rows, findings = under_load(fault, fleet, random.Random(seed))
@@ -80,7 +85,8 @@ def start(fault):
 
     def plan(netns):
         folder = fault.work / ("fleet-netns" if netns else "fleet")
-        return Plan(folder, fault.arguments.headgate, etcd_binary(toolchains), python_with_moto(toolchains), netns=netns)
+        tools = etcd_binary(toolchains), python_with_moto(toolchains)
+        return Plan(folder, fault.arguments.headgate, *tools, netns=netns, storage=STORAGE)
 
     try:
         fleet = plan(netns=True).up(fault.say)
@@ -136,12 +142,13 @@ def strike_all(fault, fleet, choose, probe, group):
     strikes = Strikes(fleet, choose, seconds)
     for name in strikes.left_out:
         fault.say(f"left out, no network namespaces: {name}")
-    copies, rows, over = Copies(fleet), {}, time.monotonic() + seconds
-    require(copies.await_three(PATIENCE_SECONDS), f"no three copies before the first fault: {copies.of}")
+    calm, rows = Calm(fleet), {}
+    require(calm.wait(calm.is_at_rest, PATIENCE_SECONDS), f"no rest before the first fault: {calm.copies}")
+    over = time.monotonic() + seconds
     for strike in strikes:
         row = rows.setdefault((strike.fault, strike.victim), Row())
         began = time.monotonic()
-        problem = strike_once(fleet, copies, strike, row)
+        problem = strike_once(fleet, calm, strike, row)
         time.sleep(choose.uniform(*PAUSE_SECONDS))
         ended = time.monotonic()
         judge(fault, strike, row, probe, group, (began, ended))
@@ -151,21 +158,24 @@ def strike_all(fault, fleet, choose, probe, group):
             return rows, []
 
 
-def strike_once(fleet, copies, strike, row):
+def strike_once(fleet, calm, strike, row):
     """Does it, heals it, waits until the fleet is whole; returns what did not come back."""
     strike.do()
     time.sleep(strike.seconds)
     healed = time.monotonic()
+    if not fleet.process(strike.victim).is_running():
+        calm.forget(strike.victim)
     strike.heal()
     for process in fleet.processes:
         if not process.is_running():
             return f"{process.name} ended:\n{process.tail()}"
         fleet.await_ready(process)
-    if not copies.await_three(PATIENCE_SECONDS):
-        return f"no three copies within {PATIENCE_SECONDS} s: {copies.of}"
+    if not calm.wait(calm.has_three_copies, PATIENCE_SECONDS):
+        return f"no three copies within {PATIENCE_SECONDS} s: {calm.copies}"
     if strike.loses_disk:
         row.whole_again.append(time.monotonic() - healed)
-    return None
+    # The next victim shall own its share, as a node of a fleet at rest does.
+    return None if calm.wait(calm.is_at_rest, PATIENCE_SECONDS) else f"no rest within {PATIENCE_SECONDS} s: {calm.copies}"
 
 
 def judge(fault, strike, row, probe, group, window):
