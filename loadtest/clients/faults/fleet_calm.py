@@ -46,9 +46,10 @@ class Calm:
         return self.has_three_copies() and time.monotonic() - self.changed > STILL_SECONDS
 
     def forget(self, name):
-        """A node that does not run has no WAL; what it said of the last one no longer counts."""
+        """A storage node that does not run has no WAL; what it said of the last one no longer counts."""
         self.look()
-        self.copies[name] = None, 0
+        if name in self.copies:
+            self.copies[name] = None, 0
 
     def wait(self, what, seconds):
         """Returns when `what()` holds; whether that came in time."""
