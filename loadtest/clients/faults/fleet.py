@@ -23,7 +23,7 @@ from fleet_probe import Group, Probe  # noqa: E402
 from fleet_strikes import Strikes  # noqa: E402
 from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
-from harness.fleet import Plan, etcd_binary, python_with_moto  # noqa: E402
+from harness.fleet import FleetFailed, Plan, etcd_binary, python_with_moto  # noqa: E402
 from harness.netns import NoNamespaces  # noqa: E402
 from harness.runner import drawn_rows  # noqa: E402
 from harness.toolchains import Toolchains  # noqa: E402
@@ -148,7 +148,10 @@ def strike_all(fault, fleet, choose, probe, group):
     for strike in strikes:
         row = rows.setdefault((strike.fault, strike.victim), Row())
         began = time.monotonic()
-        problem = strike_once(fleet, calm, strike, row)
+        try:
+            problem = strike_once(fleet, calm, strike, row)
+        except FleetFailed as failed:
+            problem = str(failed)
         time.sleep(choose.uniform(*PAUSE_SECONDS))
         ended = time.monotonic()
         judge(fault, strike, row, probe, group, (began, ended))
@@ -167,8 +170,6 @@ def strike_once(fleet, calm, strike, row):
         calm.forget(strike.victim)
     strike.heal()
     for process in fleet.processes:
-        if not process.is_running():
-            return f"{process.name} ended:\n{process.tail()}"
         fleet.await_ready(process)
     if not calm.wait(calm.has_three_copies, PATIENCE_SECONDS):
         return f"no three copies within {PATIENCE_SECONDS} s: {calm.copies}"

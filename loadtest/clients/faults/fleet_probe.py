@@ -38,7 +38,7 @@ def librdkafka(facts, told):
 
 
 class Errors:
-    """What clients were told, each with its moment: errors proper, and timeouts that are allowed."""
+    """What clients were told, each with its moment: errors proper, timeouts that are allowed, calls to join a group again."""
 
     def __init__(self):
         self.lock, self.seen = threading.Lock(), []
@@ -47,9 +47,12 @@ class Errors:
         name = error.name()
         if name in CONNECTION_LOST and not error.fatal():
             return
-        kind = "timeout" if name in TIMEOUTS else "allowed" if name in allowed else "error"
+        kind = "timeout" if name in TIMEOUTS else "rejoin" if name in allowed else "error"
+        self.note(kind, f"{source}: {name}: {error.str()}")
+
+    def note(self, kind, text):
         with self.lock:
-            self.seen.append((time.monotonic(), kind, f"{source}: {name}: {error.str()}"))
+            self.seen.append((time.monotonic(), kind, text))
 
     def between(self, began, ended, kind):
         with self.lock:
@@ -151,7 +154,7 @@ class Member:
     def note(self, place, number):
         earlier = self.read.setdefault(place, number)
         if earlier != number:
-            raise AssertionError(f"{place} held {earlier} and later {number}")
+            self.errors.note("error", f"consumer: {place} held {earlier} and later {number}")
 
     def stop(self):
         self.done.set()
