@@ -145,8 +145,10 @@ class Fleet:
 class Plan:
     """Lays a fleet out and starts it."""
 
-    def __init__(self, directory, headgate, etcd, moto, nodes=3, gateways=2, netns=False, objects="s3"):
+    def __init__(self, directory, headgate, etcd, moto, nodes=3, gateways=2, netns=False, objects="s3", storage=None):
         self.directory = Path(directory).resolve()
+        # Settings of `[storage]`.
+        self.storage = {"disk_free_slow_bytes": 2**30, "disk_free_refuse_bytes": 2**28} | (storage or {})
         self.headgate, self.etcd, self.moto = str(headgate), str(etcd), str(moto)
         self.nodes, self.gateways, self.objects = nodes, gateways, objects
         octet = free_octet()
@@ -275,7 +277,7 @@ class Plan:
             f'etcd-endpoints = ["{self.etcd_url}"]\nobject-store = "{self.object_store()}"\n'
             f'secrets-dir = "{self.secrets()}"\n\n'
             "[storage]\n# A small machine: a full disk of the whole machine is not the fleet's.\n"
-            "disk_free_slow_bytes = 1073741824\ndisk_free_refuse_bytes = 268435456\n"
+            + "".join(f"{name} = {value}\n" for name, value in self.storage.items())
         )
         (self.directory / "headgate.toml").write_text(text)
 

@@ -15,6 +15,7 @@ PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 TAIL_LINES = 40
 STILL_RUNNING_SECONDS = 30
 END_SECONDS = 10
+CELL_WIDTH_MAX = 110
 
 
 class Failed(Exception):
@@ -189,12 +190,16 @@ def end_group(process):
 
 def drawn_table(results):
     rows = [(result.name, result.status, f"{result.seconds:.1f} s" if result.seconds else "", result.note) for result in results]
-    header = ("part", "result", "time", "what it showed, or why it did not run")
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(4)]
-    widths[3] = min(widths[3], 110)
+    return drawn_rows(("part", "result", "time", "what it showed, or why it did not run"), rows, right={2})
+
+
+def drawn_rows(header, rows, right):
+    """A table with lines; the columns of `right` hold numbers."""
+    widths = [min(max(len(row[column]) for row in [header, *rows]), CELL_WIDTH_MAX) for column in range(len(header))]
 
     def line(row):
-        cells = [row[0].ljust(widths[0]), row[1].ljust(widths[1]), row[2].rjust(widths[2]), row[3][: widths[3]].ljust(widths[3])]
+        cells = [text[:width] for text, width in zip(row, widths)]
+        cells = [cell.rjust(widths[column]) if column in right else cell.ljust(widths[column]) for column, cell in enumerate(cells)]
         return "│ " + " │ ".join(cells) + " │"
 
     def rule(left, middle, right):

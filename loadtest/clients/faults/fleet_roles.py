@@ -1,0 +1,170 @@
+#!/usr/bin/env python3
+"""A fleet of real processes under load while its processes are killed, frozen, drained and restarted one after another.
+
+Producers are idempotent and retry. Nothing acknowledged may be lost, doubled or moved; traffic goes on after every fault and
+while etcd is away; the bill is to the byte; and `down` ends exactly what `up` started. How long each fault stalled the
+acknowledgements is told, not judged.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness import loadtest  # noqa: E402
+from harness.fault import Fault, require  # noqa: E402
+from harness.fleet import Plan, etcd_binary, python_with_moto  # noqa: E402
+from harness.processes import without_aws  # noqa: E402
+from harness.toolchains import Toolchains  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent.parent.parent
+TOPIC = "fleet"
+PRODUCERS = 4
+PARTITIONS = 16
+RATE = 1_000
+LOAD_SECONDS_MAX = 600
+RESUME_SECONDS = 60
+# Enough that acknowledgements have surely resumed.
+RESUMED_BATCHES = 50
+FROZEN_SECONDS = 10
+ETCD_AWAY_SECONDS = 8
+
+
+class Gaps:
+    """Watches the journal: the longest time in which nothing was acknowledged."""
+
+    def __init__(self, journal):
+        self.journal = journal
+
+    def during(self, seconds):
+        """The longest silence of the next seconds, which may have begun before their end."""
+        began = last = time.monotonic()
+        size, longest = self.size(), 0.0
+        while time.monotonic() - began < seconds:
+            time.sleep(0.01)
+            now, grown = time.monotonic(), self.size()
+            if grown != size:
+                longest, last, size = max(longest, now - last), now, grown
+        return max(longest, time.monotonic() - last)
+
+    def size(self):
+        return self.journal.stat().st_size if self.journal.exists() else 0
+
+
+def play(fault):
+    toolchains = Toolchains(ROOT, fault.work / "install")
+    plan = Plan(fault.work / "fleet", fault.arguments.headgate, etcd_binary(toolchains), python_with_moto(toolchains))
+    fleet = plan.up(fault.say)
+    journal = fault.work / "journal"
+    try:
+        report = under_load(fault, plan, fleet, journal)
+        verified = verify(fault, fleet, journal)
+        check_bill(fault, fleet, verified)
+        pids = [process.pid for process in fleet.processes]
+    finally:
+        killed = fleet.down()
+    require(not killed, f"these did not end in their time: {killed}")
+    left = [pid for pid in pids if Path(f"/proc/{pid}/exe").exists()]
+    require(not left, f"these still run after `down`: {left}")
+    return f"{verified['coverage']['acknowledged']} acknowledged records, stalls in s: {report}"
+
+
+def under_load(fault, plan, fleet, journal):
+    words = ["produce", "--topic", TOPIC, "--partitions", PARTITIONS, "--producers", PRODUCERS, "--rate", RATE]
+    words += ["--seconds", LOAD_SECONDS_MAX, "--journal", journal]
+    load = loadtest.Load(fault.arguments.loadtest, Client(fleet), fault.work, "produce", words, iam=True)
+    gaps, report = Gaps(journal), []
+    try:
+        loadtest.wait_for_acknowledgements(journal, RESUMED_BATCHES, load, RESUME_SECONDS)
+        for name, seconds, break_it, mend_it in faults(plan, fleet):
+            break_it()
+            stall = gaps.during(seconds)
+            mend_it()
+            loadtest.wait_for_acknowledgements(journal, RESUMED_BATCHES, load, RESUME_SECONDS)
+            stall = max(stall, gaps.during(2))
+            report.append(f"{name} {stall:.1f}")
+            fault.say(f"{name}: acknowledgements stalled {stall:.2f} s")
+        load.interrupt()
+        result = load.finish(RESUME_SECONDS)
+    finally:
+        load.end()
+    require(not result["unsettled_records"] and not result["refused_records"], f"{result}")
+    return ", ".join(report)
+
+
+def faults(plan, fleet):
+    """Name, how long it lasts, how it is done, how it is undone."""
+
+    def signalled(name, number):
+        process = fleet.process(name)
+        return lambda: process.signal(number)
+
+    def started(name):
+        return lambda: fleet.start(fleet.process(name))
+
+    def stopped(name):
+        process = fleet.process(name)
+        return lambda: require(process.stop(RESUME_SECONDS), f"{name} did not end on SIGTERM")
+
+    def drained(name):
+        process = fleet.process(name)
+        flags = process.command[2:]
+        return lambda: plan.operate("storage", "--drain", *flags)
+
+    kill, stop, go_on = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+    return [
+        ("kill storage-2", 5, signalled("storage-2", kill), started("storage-2")),
+        ("kill gateway-2", 5, signalled("gateway-2", kill), started("gateway-2")),
+        ("freeze storage-3", FROZEN_SECONDS, signalled("storage-3", stop), signalled("storage-3", go_on)),
+        ("drain storage-1", 3, drained("storage-1"), started("storage-1")),
+        ("kill etcd-1", ETCD_AWAY_SECONDS, signalled("etcd-1", kill), started("etcd-1")),
+        ("stop gateway-1", 3, stopped("gateway-1"), started("gateway-1")),
+        ("stop storage-2", 3, stopped("storage-2"), started("storage-2")),
+        ("kill metering-1", 1, signalled("metering-1", kill), started("metering-1")),
+    ]
+
+
+class Client:
+    """What the load generator needs of a server."""
+
+    def __init__(self, fleet):
+        self.dev_json = fleet.directory / "fleet.json"
+
+
+def verify(fault, fleet, journal):
+    words = ["verify", "--topic", TOPIC, "--journal", journal]
+    verified = loadtest.run(
+        fault.arguments.loadtest, Client(fleet), fault.work, "verify", words, LOAD_SECONDS_MAX, iam=True
+    )
+    require(verified["clean"], f"verify found {verified['findings']}")
+    fault.say(f"verify: clean, {verified['bytes_in']} bytes in")
+    return verified
+
+
+def check_bill(fault, fleet, verified):
+    """Through a gateway and the metering process, from the counters of all nodes."""
+    facts = fleet.facts
+    credentials = {
+        "AWS_ACCESS_KEY_ID": facts["access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": facts["secret_access_key"],
+        "AWS_REGION": facts["region"],
+    }
+    command = [str(fault.arguments.headgate), "bill", "--cluster", facts["cluster_name"], "--by", "partition"]
+    command += ["--format", "json", "--api", facts["api_url"]]
+    environment = without_aws(os.environ) | credentials
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=RESUME_SECONDS)
+    require(done.returncode == 0, f"no bill: {done.stdout}{done.stderr}")
+    items = json.loads(done.stdout)["items"]
+    billed = {item["partition"]: item["bytes_in"] for item in items if item.get("topic") == TOPIC}
+    stored = {partition["partition"]: partition["bytes_in"] for partition in verified["partitions"]}
+    require(billed == stored, f"billed {billed}, stored {stored}")
+
+
+if __name__ == "__main__":
+    fault = Fault(__doc__.splitlines()[0])
+    sys.exit(fault.main("fleet", play))
