@@ -128,7 +128,7 @@ impl CellView {
                     None => self.placements.remove(&slot),
                 };
             }
-            FLUSHED => {
+            keys::FLUSHED => {
                 let (flushed, _) = self.figures(parse(key, prefix)?);
                 if let Some((value, _)) = value {
                     *flushed = FlushedRecord::decode(value)?.position;
@@ -183,19 +183,16 @@ impl CellView {
     }
 }
 
-/// All `flushed/…` keys.
-const FLUSHED: &str = "flushed/";
-/// All `chain/…` keys.
-const CHAINS: &str = "chain/";
 /// What a view is made of.
-const PREFIXES: [&str; 6] = [keys::SLOTS, keys::WALS, FLUSHED, CHAINS, keys::NODES, keys::PLACEMENTS];
+const PREFIXES: [&str; 6] =
+    [keys::SLOTS, keys::WALS, keys::FLUSHED, keys::CHAINS, keys::NODES, keys::PLACEMENTS];
 
 fn parse<T: std::str::FromStr>(key: &str, prefix: &str) -> Result<T, MetadataError> {
     key.strip_prefix(prefix).and_then(|rest| rest.parse().ok()).ok_or_else(|| unknown_key(key))
 }
 
 fn parse_chain(key: &str) -> Result<(WalId, WalPosition), MetadataError> {
-    let rest = key.strip_prefix(CHAINS).and_then(|rest| rest.split_once('/'));
+    let rest = key.strip_prefix(keys::CHAINS).and_then(|rest| rest.split_once('/'));
     let place = rest.and_then(|(wal, start)| Some((wal.parse().ok()?, start.parse().ok()?)));
     place.ok_or_else(|| unknown_key(key))
 }

@@ -13,6 +13,7 @@ pub mod counters;
 pub mod embedded;
 pub mod etcd;
 mod follow;
+pub mod guarded;
 mod history;
 pub mod id;
 pub mod journal;

@@ -148,7 +148,7 @@ impl Flusher {
     }
 
     async fn forget_retired(&self) -> Result<(), FlushFault> {
-        let snapshot = self.store.read(&[Select::Prefix(RETIRED.to_owned())]).await?;
+        let snapshot = self.store.read(&[Select::Prefix(keys::RETIRED.to_owned())]).await?;
         let now = self.clock.wall();
         for entry in snapshot.results.into_iter().flatten() {
             let RetiredRecord { at } = RetiredRecord::decode(&entry.value)?;
@@ -162,9 +162,6 @@ impl Flusher {
         Ok(())
     }
 }
-
-/// All `retired/…` keys.
-const RETIRED: &str = "retired/";
 
 fn is_older(at: TimestampMs, now: TimestampMs) -> bool {
     now.get().saturating_sub(at.get()) > RETIRED_KEPT_MS
