@@ -6,8 +6,8 @@ use headgate_log::object::ObjectName;
 use headgate_metadata::id::{Incarnation, NodeId, Revision, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{
-    Applied, ChainRecord, FlushedRecord, NodeRecord, PlacementRecord, Record, SlotRecord, Span, WalRecord,
-    WalState,
+    Applied, CellLifeRecord, ChainRecord, FlushedRecord, NodeRecord, PlacementRecord, Record, SlotRecord,
+    Span, WalRecord, WalState,
 };
 use headgate_metadata::store::{MetadataError, MetadataStore, Select, TRANSACTION_OPERATIONS_MAX};
 
@@ -82,6 +82,8 @@ pub(crate) struct CellView {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     /// Where slots were told to live.
     pub(crate) placements: BTreeMap<SlotId, NodeId>,
+    /// Which life of the store this is.
+    pub(crate) life: Option<String>,
     /// Figures of WALs whose own key was not seen yet: keys of one transaction come in any order.
     loose: BTreeMap<WalId, (WalPosition, Vec<ChainEntry>)>,
 }
@@ -127,6 +129,10 @@ impl CellView {
                     Some((value, _)) => self.placements.insert(slot, PlacementRecord::decode(value)?.node),
                     None => self.placements.remove(&slot),
                 };
+            }
+            keys::CELL_LIFE => {
+                let life = value.map(|(value, _)| CellLifeRecord::decode(value)).transpose()?;
+                self.life = life.map(|life| life.token);
             }
             keys::FLUSHED => {
                 let (flushed, _) = self.figures(parse(key, prefix)?);

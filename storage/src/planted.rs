@@ -53,11 +53,13 @@ pub enum Bug {
     CountersAppliedTwice,
     /// A WAL is flushed although something earlier of its slots is not.
     FlushOutOfTurn,
+    /// A metadata store that went back in time is taken for what it was.
+    WayBackUnnoticed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::AcknowledgeBeforeMirror,
         Self::SwapBeforeCatchUp,
         Self::NoStopDuringChange,
@@ -82,6 +84,7 @@ impl Bug {
         Self::ReplayWithoutEpoch,
         Self::CountersAppliedTwice,
         Self::FlushOutOfTurn,
+        Self::WayBackUnnoticed,
     ];
 }
 

@@ -124,6 +124,7 @@ impl Flusher {
     /// Removes the directories of WALs that are flushed to their sealed end, or positively retired, and of copies of other
     /// nodes' WALs the chunks that are flushed.
     async fn remove_local(&self, cell: &CellView) -> Result<(), FlushFault> {
+        self.remember(cell.revision).await?;
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let listed =
             spawn::blocking(move || list_wals(&*disk, &dir)).await.ok_or(FlushFault::Interrupted)??;
