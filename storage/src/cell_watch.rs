@@ -1,37 +1,53 @@
 //! The cell as this node last heard of it: a view kept up to date by a watch of the metadata store.
 //!
 //! It tells *when* to act. What an action rests on is compared in the transaction that commits it, never taken from here.
+//! A store that is quiet is asked now and then, so that one that went back in time is noticed without anything to do
+//! (`storage/PROTOCOL.md` §6.6); what it answers is judged by `headgate_metadata::guarded`.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headgate_metadata::id::Revision;
 use headgate_metadata::store::{Changes, MetadataError, SharedStore};
+use tokio::time::timeout;
 use tracing::warn;
 
 use crate::bell::Bell;
 use crate::chain::CellView;
+use crate::fatal::Fatal;
+use crate::revision_guard::RevisionGuard;
 
 /// How long a broken watch rests before it is begun anew.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
+
+/// How often a store that tells nothing is asked where it stands.
+const ASK_EVERY: Duration = Duration::from_secs(5);
 
 /// The live view.
 #[derive(Debug)]
 pub(crate) struct CellWatch {
     view: Mutex<CellView>,
     seen: Bell<Revision>,
+    /// What the node remembers of the store, and the life that it has begun with.
+    guard: RevisionGuard,
+    fatal: Fatal,
 }
 
 impl CellWatch {
     /// Begins with what the store holds now; [`CellWatch::follow`] keeps it up to date.
-    pub(crate) fn new(view: CellView) -> Self {
+    pub(crate) fn new(view: CellView, guard: RevisionGuard, fatal: Fatal) -> Self {
         let seen = Bell::new(view.revision);
-        Self { view: Mutex::new(view), seen }
+        Self { view: Mutex::new(view), seen, guard, fatal }
     }
 
     /// Looks at the view. The lock is held while `look` runs, so it must be short.
     pub(crate) fn with<T>(&self, look: impl FnOnce(&CellView) -> T) -> T {
         look(&self.lock())
+    }
+
+    /// What the node remembers of the store.
+    pub(crate) fn guard(&self) -> &RevisionGuard {
+        &self.guard
     }
 
     /// Rings at every change.
@@ -41,11 +57,15 @@ impl CellWatch {
 
     /// Takes in a view that was read, if it is newer.
     pub(crate) fn learn(&self, view: &CellView) {
-        let mut own = self.lock();
-        if view.revision > own.revision {
+        {
+            let mut own = self.lock();
+            if view.revision <= own.revision {
+                return;
+            }
             own.clone_from(view);
-            self.seen.set(view.revision);
         }
+        self.check_life(view.life.as_deref());
+        self.seen.set(view.revision);
     }
 
     /// Follows the store until it is dropped.
@@ -65,8 +85,12 @@ impl CellWatch {
     async fn follow_once(&self, store: &SharedStore, from: Revision) -> Result<(), MetadataError> {
         let mut watch = store.watch("", from).await?;
         loop {
-            let Changes { events, through } = watch.next().await?;
-            {
+            let Ok(news) = timeout(ASK_EVERY, watch.next()).await else {
+                store.revision().await?;
+                continue;
+            };
+            let Changes { events, through } = news?;
+            let life = {
                 let mut view = self.lock();
                 // What a newer read brought is not undone by older news.
                 let known = view.revision;
@@ -74,8 +98,17 @@ impl CellWatch {
                     view.apply(&event.key, event.value.as_deref().map(|value| (value, event.revision)))?;
                 }
                 view.revision = through.max(view.revision);
-            }
+                view.life.clone()
+            };
+            self.check_life(life.as_deref());
             self.seen.set(through);
+        }
+    }
+
+    /// Stops the process when the store was rebuilt under it.
+    fn check_life(&self, found: Option<&str>) {
+        if found.is_some_and(|found| found != self.guard.life()) {
+            self.fatal.stop("the metadata store was rebuilt while this node ran; start it anew");
         }
     }
 

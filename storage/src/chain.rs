@@ -6,8 +6,8 @@ use headgate_log::object::ObjectName;
 use headgate_metadata::id::{Incarnation, NodeId, Revision, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{
-    Applied, ChainRecord, FlushedRecord, NodeRecord, PlacementRecord, Record, SlotRecord, Span, WalRecord,
-    WalState,
+    Applied, CellLifeRecord, ChainRecord, FlushedRecord, NodeRecord, PlacementRecord, Record, SlotRecord,
+    Span, WalRecord, WalState,
 };
 use headgate_metadata::store::{MetadataError, MetadataStore, Select, TRANSACTION_OPERATIONS_MAX};
 
@@ -82,6 +82,8 @@ pub(crate) struct CellView {
     pub(crate) nodes: BTreeMap<NodeId, NodeRecord>,
     /// Where slots were told to live.
     pub(crate) placements: BTreeMap<SlotId, NodeId>,
+    /// Which life of the store this is.
+    pub(crate) life: Option<String>,
     /// Figures of WALs whose own key was not seen yet: keys of one transaction come in any order.
     loose: BTreeMap<WalId, (WalPosition, Vec<ChainEntry>)>,
 }
@@ -128,7 +130,11 @@ impl CellView {
                     None => self.placements.remove(&slot),
                 };
             }
-            FLUSHED => {
+            keys::CELL_LIFE => {
+                let life = value.map(|(value, _)| CellLifeRecord::decode(value)).transpose()?;
+                self.life = life.map(|life| life.token);
+            }
+            keys::FLUSHED => {
                 let (flushed, _) = self.figures(parse(key, prefix)?);
                 if let Some((value, _)) = value {
                     *flushed = FlushedRecord::decode(value)?.position;
@@ -181,19 +187,16 @@ impl CellView {
     }
 }
 
-/// All `flushed/…` keys.
-const FLUSHED: &str = "flushed/";
-/// All `chain/…` keys.
-const CHAINS: &str = "chain/";
 /// What a view is made of.
-const PREFIXES: [&str; 6] = [keys::SLOTS, keys::WALS, FLUSHED, CHAINS, keys::NODES, keys::PLACEMENTS];
+const PREFIXES: [&str; 6] =
+    [keys::SLOTS, keys::WALS, keys::FLUSHED, keys::CHAINS, keys::NODES, keys::PLACEMENTS];
 
 fn parse<T: std::str::FromStr>(key: &str, prefix: &str) -> Result<T, MetadataError> {
     key.strip_prefix(prefix).and_then(|rest| rest.parse().ok()).ok_or_else(|| unknown_key(key))
 }
 
 fn parse_chain(key: &str) -> Result<(WalId, WalPosition), MetadataError> {
-    let rest = key.strip_prefix(CHAINS).and_then(|rest| rest.split_once('/'));
+    let rest = key.strip_prefix(keys::CHAINS).and_then(|rest| rest.split_once('/'));
     let place = rest.and_then(|(wal, start)| Some((wal.parse().ok()?, start.parse().ok()?)));
     place.ok_or_else(|| unknown_key(key))
 }

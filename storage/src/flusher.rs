@@ -29,7 +29,7 @@ use headgate_log::backoff::{Backoff, BackoffPolicy};
 use headgate_log::disk::Disk;
 use headgate_log::object::{FlushIndex, FlushObject, ObjectReader, build_flush};
 use headgate_log::wal::{WalReader, list_chunks};
-use headgate_metadata::id::{SlotId, WalId, WalPosition};
+use headgate_metadata::id::{Revision, SlotId, WalId, WalPosition};
 use headgate_metadata::store::SharedStore;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -45,7 +45,6 @@ use crate::node::NodeParts;
 use crate::objects::Objects;
 use crate::planted::{Bug, is_planted};
 use crate::random::Random;
-use crate::revision_guard::RevisionGuard;
 use crate::sequencer::Sequencer;
 use crate::slots::Slots;
 use crate::spawn;
@@ -65,7 +64,6 @@ pub(crate) struct Flusher {
     disk: Arc<dyn Disk>,
     wal_dir: PathBuf,
     wal_reader: Arc<WalReader>,
-    guard: RevisionGuard,
     slots: Arc<Slots>,
     sequencer: Arc<Sequencer>,
     cell: Arc<CellWatch>,
@@ -135,7 +133,6 @@ impl Flusher {
             disk: Arc::clone(&parts.disk),
             wal_dir: config.wal_dir.clone(),
             wal_reader,
-            guard: RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir),
             slots: Arc::clone(slots),
             sequencer: Arc::clone(sequencer),
             cell,
@@ -283,6 +280,15 @@ impl Flusher {
         self.metrics.observe_flush_committed(end.get() - stretch.start.get());
         info!(wal = %stretch.wal, start = %stretch.start, %end, %object, "flushed");
         self.trim_chunks(stretch.wal).await
+    }
+}
+
+impl Flusher {
+    /// Remembers what was read, before something is deleted on the strength of it: without what goes, a metadata store older
+    /// than this would be a loss.
+    async fn remember(&self, seen: Revision) -> Result<(), FlushFault> {
+        let guard = self.cell.guard().clone();
+        Ok(spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??)
     }
 }
 

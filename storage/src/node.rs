@@ -96,7 +96,9 @@ impl Node {
     /// that fails or is cancelled may be repeated; nothing is lost.
     pub async fn start(config: NodeConfig, parts: NodeParts) -> Result<Arc<Self>, StartError> {
         config.validate()?;
-        let opened = crate::open::open(&config, &parts).await?;
+        let guard = crate::open::check_store(&config, &parts).await?;
+        let parts = NodeParts { store: crate::open::guarded(&parts, &guard), ..parts };
+        let opened = crate::open::open(&config, &parts, &guard).await?;
         let Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, cell } = opened;
         let cold = crate::cold::Cold::new(
             Arc::clone(&wal_reader),
@@ -150,6 +152,7 @@ impl Node {
             wal_reader,
             groups: Arc::clone(&groups),
             flusher: Arc::clone(&flusher),
+            guard,
         });
         let node = Arc::new(Self {
             wal,

@@ -1,5 +1,6 @@
 //! The object store with its cache, and what slots need of it: their manifests and the objects above them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use headgate_log::disk::{Disk, DiskError};
 use headgate_log::manifest::{FoldInput, Manifest, fold, load_manifest};
 use headgate_log::object::{FlushIndex, ObjectError, ObjectName, ObjectReader, StateEntry};
 use headgate_log::store::{CopiesConfig, Store};
-use headgate_metadata::id::{SlotEpoch, SlotId};
+use headgate_metadata::id::{SlotEpoch, SlotId, WalPosition};
 use headgate_metadata::record::Span;
 
 use crate::chain::{CellView, SlotView};
@@ -26,6 +27,13 @@ pub(crate) struct Objects {
     pub(crate) copied: bool,
 }
 
+/// A slot's manifest with what lies above it.
+pub(crate) struct Folded {
+    pub(crate) manifest: Manifest,
+    /// The last record of each life that has one above what the slot's key says is applied.
+    pub(crate) last: BTreeMap<SlotEpoch, WalPosition>,
+}
+
 /// One flush object above a slot's manifest.
 struct Above {
     span: Span,
@@ -41,7 +49,7 @@ impl Objects {
         slot: SlotId,
         view: &SlotView,
         cell: &CellView,
-    ) -> Result<Manifest, StartError> {
+    ) -> Result<Folded, StartError> {
         let previous = match (&view.record.manifest, view.record.applied) {
             (Some(name), _) => Some(self.load_manifest(name, slot).await?),
             (None, None) => None,
@@ -49,10 +57,12 @@ impl Objects {
         };
         let above = self.above(slot, view, cell).await?;
         let inputs: Vec<FoldInput<'_>> = above.iter().map(Above::input).collect();
+        let last = above.iter().filter_map(|above| Some((above.span.epoch, above.last_of(slot)?))).collect();
         if inputs.is_empty() {
-            return Ok(previous.unwrap_or_else(|| Manifest::empty(slot)));
+            return Ok(Folded { manifest: previous.unwrap_or_else(|| Manifest::empty(slot)), last });
         }
-        fold(slot, previous, &inputs).map_err(|error| StartError::Fold { slot, error })
+        let manifest = fold(slot, previous, &inputs).map_err(|error| StartError::Fold { slot, error })?;
+        Ok(Folded { manifest, last })
     }
 
     /// Opens the store for a node whose WALs lie in `wal_dir`. A store on a local directory needs no copies. Blocks.
@@ -135,6 +145,14 @@ impl Objects {
 impl Above {
     fn input(&self) -> FoldInput<'_> {
         FoldInput { span: self.span, object: &self.object, index: &self.index, states: &self.states }
+    }
+
+    /// The last record of the slot's life in the object.
+    fn last_of(&self, slot: SlotId) -> Option<WalPosition> {
+        let lives = (slot, self.span.epoch);
+        let runs = self.index.runs.iter().filter(|run| (run.slot, run.slot_epoch) == lives);
+        let states = self.index.state_runs.iter().filter(|run| (run.slot, run.slot_epoch) == lives);
+        runs.map(|run| run.last_position).chain(states.map(|run| run.last_position)).max()
     }
 }
 

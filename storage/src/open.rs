@@ -1,11 +1,13 @@
-//! A start, step by step (`storage/PROTOCOL.md` §5 "First start"): incarnation, own WAL registered, the parts that slots are
-//! opened with. Each step may be repeated from the keys alone.
+//! A start, step by step (`storage/PROTOCOL.md` §5 "First start"): the metadata store checked, incarnation, own WAL registered, the
+//! parts that slots are opened with. Each step may be repeated from the keys alone.
 
 use std::sync::Arc;
 
-use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig};
-use headgate_metadata::counters;
+use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig, list_wals};
+use headgate_metadata::guarded::GuardedStore;
 use headgate_metadata::id::{Revision, WalId};
+use headgate_metadata::store::{Select, SharedStore};
+use headgate_metadata::{counters, keys};
 
 use crate::cell_watch::CellWatch;
 use crate::chain::CellView;
@@ -13,7 +15,8 @@ use crate::claim;
 use crate::config::NodeConfig;
 use crate::node::NodeParts;
 use crate::objects::Objects;
-use crate::revision_guard::RevisionGuard;
+use crate::planted::{Bug, is_planted};
+use crate::revision_guard::{Remembered, RevisionGuard, StoreStanding};
 use crate::slots::Slots;
 use crate::spawn;
 use crate::start_error::StartError;
@@ -32,15 +35,50 @@ pub(crate) struct Opened {
     pub(crate) cell: Arc<CellWatch>,
 }
 
-pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opened, StartError> {
+/// Refuses a metadata store that went back in time, and begins to remember what is seen of it (`storage/PROTOCOL.md` §6.6).
+pub(crate) async fn check_store(config: &NodeConfig, parts: &NodeParts) -> Result<RevisionGuard, StartError> {
     let store = &*parts.store;
-    let disk = Arc::clone(&parts.disk);
-    let dir = config.wal_dir.clone();
-    let made = spawn::blocking(move || disk.create_dir(&dir)).await.ok_or(StartError::Interrupted)?;
-    made?;
-    let guard = RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir);
-    let (found, checked) = (store.revision().await?, guard.clone());
-    spawn::blocking(move || checked.check(found)).await.ok_or(StartError::Interrupted)??;
+    let (disk, dir, node) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.node);
+    let look = move || {
+        disk.create_dir(&dir)?;
+        let own = list_wals(&*disk, &dir)?.into_iter().filter(|wal| wal.node == node).max();
+        Ok::<_, StartError>((Remembered::load(&*disk, &dir)?, own))
+    };
+    let (remembered, newest) = spawn::blocking(look).await.ok_or(StartError::Interrupted)??;
+    let standing = StoreStanding::read(store).await?;
+    if let Some(remembered) = &remembered {
+        standing.check(remembered)?;
+    }
+    if let Some(wal) = newest.filter(|_| !is_planted(Bug::WayBackUnnoticed)) {
+        // A WAL is registered before its directory is made.
+        let known = store.read(&[Select::Key(keys::wal(wal)), Select::Key(keys::retired(wal))]).await?;
+        if known.results.iter().all(Vec::is_empty) {
+            return Err(StartError::WalForgotten { wal });
+        }
+    }
+    let life = standing.life_or(store, parts.random.bits()).await?;
+    Ok(RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir, config.node, &life))
+}
+
+/// The store as the node uses it from now on: when it goes back in time, what was seen is remembered and the process is stopped.
+pub(crate) fn guarded(parts: &NodeParts, guard: &RevisionGuard) -> SharedStore {
+    if is_planted(Bug::WayBackUnnoticed) {
+        return Arc::clone(&parts.store);
+    }
+    let (guard, fatal) = (guard.clone(), parts.fatal.clone());
+    Arc::new(GuardedStore::over(Arc::clone(&parts.store), move |went_back| {
+        // Best effort: the process stops either way, and a start may then not know better.
+        drop(guard.remember(went_back.seen));
+        fatal.stop(&went_back.to_string());
+    }))
+}
+
+pub(crate) async fn open(
+    config: &NodeConfig,
+    parts: &NodeParts,
+    guard: &RevisionGuard,
+) -> Result<Opened, StartError> {
+    let store = &*parts.store;
     let identity = claim::cell(store).await?;
     let incarnation = counters::next_incarnation(store).await?;
     let wal = WalId { node: config.node, incarnation };
@@ -62,6 +100,6 @@ pub(crate) async fn open(config: &NodeConfig, parts: &NodeParts) -> Result<Opene
     let (disk, dir, chunk_bytes) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.chunk_bytes);
     let create = move || WalWriter::create(disk, &dir, wal, WalWriterConfig { chunk_bytes });
     let writer = spawn::blocking(create).await.ok_or(StartError::Interrupted)??;
-    let cell = Arc::new(CellWatch::new(cell));
+    let cell = Arc::new(CellWatch::new(cell, guard.clone(), parts.fatal.clone()));
     Ok(Opened { wal, writer, slots, topics, topics_seen, objects, wal_reader, cell })
 }

@@ -51,11 +51,13 @@ pub enum Bug {
     CountersAppliedTwice,
     /// A WAL is flushed although something earlier of its slots is not.
     FlushOutOfTurn,
+    /// A metadata store that went back in time is taken for what it was.
+    WayBackUnnoticed,
 }
 
 impl Bug {
     /// All of them.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::AcknowledgeBeforeMirror,
         Self::SwapBeforeCatchUp,
         Self::NoStopDuringChange,
@@ -79,6 +81,7 @@ impl Bug {
         Self::ReplayWithoutEpoch,
         Self::CountersAppliedTwice,
         Self::FlushOutOfTurn,
+        Self::WayBackUnnoticed,
     ];
 }
 

@@ -12,15 +12,16 @@ use headgate_log::disk::Disk;
 use headgate_log::manifest::{Manifest, PartitionManifest, RunRef, load_list, load_state};
 use headgate_log::object::StateKey;
 use headgate_log::state_record::{
-    LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark,
+    INHERITED, Inherited, InheritedSpan, LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes,
+    USAGE_MARK, UsageMark,
 };
 use headgate_log::wal::{BatchControl, BatchMeta, RecordHeader, RecordKind, StateMeta, WalReader, WalScan};
 use headgate_metadata::id::{PartitionKey, SlotEpoch, SlotId, TimestampMs, WalId, WalPosition};
-use headgate_metadata::record::Span;
+use headgate_metadata::record::{SlotRecord, Span};
 use headgate_storage_client::PartitionAddress;
 
-use crate::chain::CellView;
-use crate::objects::Objects;
+use crate::chain::{CellView, SlotView};
+use crate::objects::{Folded, Objects};
 use crate::partition::{BatchEntry, Restored, Run};
 use crate::planted::{Bug, is_planted};
 use crate::producer_state::{RememberedBatch, last_sequence};
@@ -50,9 +51,11 @@ impl Recovery {
     /// Restores the slots from one view of the cell.
     pub(crate) async fn run(self, cell: &CellView) -> Result<CoordinatorState, StartError> {
         let mut coordinators = Vec::new();
+        let mut last = LastRecords::new();
         for slot in self.opening.keys().copied() {
             let Some(view) = cell.slots.get(&slot) else { continue };
-            let manifest = self.objects.fold_slot(slot, view, cell).await?;
+            let Folded { manifest, last: in_objects } = self.objects.fold_slot(slot, view, cell).await?;
+            last.extend(in_objects.into_iter().map(|(epoch, position)| ((slot, epoch), position)));
             let base = load_state(&self.objects.store, &manifest).await?;
             let mut lists = BTreeMap::new();
             for (key, partition) in manifest.partitions.iter().filter(|(_, partition)| !partition.removed) {
@@ -64,12 +67,26 @@ impl Recovery {
             self.install(slot, manifest, base, lists, &mut coordinators)?;
         }
         let unflushed = Unflushed::of(cell, self.opening.keys().copied());
+        let views: BTreeMap<SlotId, SlotView> = self.views(cell);
+        let sealed: BTreeMap<WalId, WalPosition> =
+            cell.wals.iter().filter_map(|(wal, view)| Some((*wal, view.sealed_end()?))).collect();
         let replayed = spawn::blocking(move || {
-            self.replay_headers(&unflushed, &mut coordinators)?;
+            self.replay_headers(&unflushed, &mut last, &mut coordinators)?;
             self.note_unmarked();
+            for (slot, view) in &views {
+                let inherited = inherited(*slot, &view.record, &last, &sealed);
+                if let Some(slot) = self.opening.get(slot) {
+                    slot.state().inherits(inherited);
+                }
+            }
             Ok(coordinators)
         });
         replayed.await.ok_or(StartError::Interrupted)?
+    }
+
+    fn views(&self, cell: &CellView) -> BTreeMap<SlotId, SlotView> {
+        let views = self.opening.keys().filter_map(|slot| Some((*slot, cell.slots.get(slot)?.clone())));
+        views.collect()
     }
 
     /// Takes a folded manifest in.
@@ -113,6 +130,7 @@ impl Recovery {
     fn replay_headers(
         &self,
         unflushed: &Unflushed,
+        last: &mut LastRecords,
         coordinators: &mut CoordinatorState,
     ) -> Result<(), StartError> {
         let mut headers: BTreeMap<(SlotId, SlotEpoch), Vec<RecordHeader>> = BTreeMap::new();
@@ -139,6 +157,7 @@ impl Recovery {
         for (lived, headers) in headers {
             let Some(span) = unflushed.spans.get(&lived) else { continue };
             for header in headers.iter().filter(|header| header.place.header_position < span.to) {
+                last.insert(lived, header.place.header_position);
                 self.replay(span.wal, header, coordinators)?;
             }
         }
@@ -258,7 +277,7 @@ impl Recovery {
                     partition.log().sent.remove(&sent.gateway);
                 }
             }
-            (USAGE_MARK | LOG_START | REMOVED, None) => {}
+            (USAGE_MARK | LOG_START | REMOVED, None) | (INHERITED, _) => {}
             (kind, _) => {
                 let kind = coordinator_kind(kind)?;
                 let record = StateRecord { cluster, kind, key: meta.key.clone(), value: meta.value.clone() };
@@ -281,6 +300,24 @@ impl Recovery {
             }
         }
     }
+}
+
+/// The last record that was found of each life of a slot.
+type LastRecords = BTreeMap<(SlotId, SlotEpoch), WalPosition>;
+
+/// What the slot's next life follows.
+fn inherited(
+    slot: SlotId,
+    record: &SlotRecord,
+    last: &LastRecords,
+    sealed: &BTreeMap<WalId, WalPosition>,
+) -> Inherited {
+    let spans = record.spans.iter().filter_map(|span| {
+        let Span { epoch, wal, to, .. } = *span;
+        let last = *last.get(&(slot, epoch))?;
+        Some(InheritedSpan { epoch, wal, to, last, ends: sealed.get(&wal) == Some(&to) })
+    });
+    Inherited { applied: record.applied, spans: spans.collect() }
 }
 
 /// The kinds that coordinators write.

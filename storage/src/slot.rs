@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use headgate_log::state_record::Inherited;
 use headgate_log::usage::UsageCounters;
 use headgate_metadata::id::{ByteCount, ClusterId, PartitionKey, SlotEpoch, SlotId, TimestampMs};
 
@@ -32,6 +33,8 @@ pub(crate) struct SlotState {
     removed: BTreeSet<Tombstone>,
     /// What removed partitions had counted: past hours are still billed.
     ended: BTreeMap<PartitionKey, UsageCounters>,
+    /// What the slot's life here follows, as long as the log does not say it.
+    inherited: Option<Inherited>,
 }
 
 impl Slot {
@@ -55,6 +58,16 @@ impl SlotState {
     pub(crate) fn advance(&mut self, now: TimestampMs) -> TimestampMs {
         self.time = self.time.max(now);
         self.time
+    }
+
+    /// The slot's life here follows this; its first record will say so.
+    pub(crate) fn inherits(&mut self, inherited: Inherited) {
+        self.inherited = Some(inherited);
+    }
+
+    /// What the first record of the slot's life must say, once.
+    pub(crate) fn take_inherited(&mut self) -> Option<Inherited> {
+        self.inherited.take()
     }
 
     /// The partition's counters changed.

@@ -4,7 +4,7 @@ use headgate_log::disk::DiskError;
 use headgate_log::manifest::FoldError;
 use headgate_log::object::ObjectError;
 use headgate_log::wal::{WalReadError, WalWriteError};
-use headgate_metadata::id::{Offset, PartitionKey, Revision, SlotId, WalId, WalPosition};
+use headgate_metadata::id::{NodeId, Offset, PartitionKey, Revision, SlotId, WalId, WalPosition};
 use headgate_metadata::store::MetadataError;
 
 use crate::config::ConfigError;
@@ -23,12 +23,36 @@ pub enum StartError {
     NoCell,
     /// The metadata store is older than what this node has seen of it: it was restored from a backup. Rebuild it, or start with
     /// the store that belongs to this data directory.
-    #[error("metadata store stands at revision {found}, this node has seen {seen}")]
+    #[error(
+        "metadata store stands at revision {found}, this node has seen {seen}: it was restored from a backup, or is not the one of this data directory. Stop all processes of the cell and run `headgate metadata rebuild`"
+    )]
     MetadataWentBack {
         /// What the node has seen.
         seen: Revision,
         /// Where the store stands.
         found: Revision,
+    },
+    /// The metadata store lives another life than the one this node knows: it was rebuilt without the WALs of this node, or
+    /// restored to before its first start. If the rebuild reported no loss, the node's WAL directory can be moved away.
+    #[error(
+        "metadata store lives another life ({found}) than node {node} knows ({remembered}): run `headgate metadata rebuild` with the WALs of this node, or, if it was rebuilt without them and nothing was lost, move them away"
+    )]
+    AnotherLife {
+        /// The node.
+        node: NodeId,
+        /// The life the node knows.
+        remembered: String,
+        /// The store's.
+        found: String,
+    },
+    /// The newest WAL of this node's own is neither known nor retired: the metadata store was restored to before the node's last
+    /// start, whatever its revision is by now, or the node was away for longer than retired WALs are remembered.
+    #[error(
+        "WAL {wal} lies on this disk and the cell does not know it: the metadata store was restored from a backup. Stop all processes of the cell and run `headgate metadata rebuild`; if this node was away for more than seven days, move its WALs away"
+    )]
+    WalForgotten {
+        /// The log.
+        wal: WalId,
     },
     /// A slot belongs to a WAL that is not sealed and not this node's: another node is alive, or the node number changed.
     #[error("slot {slot} belongs to WAL {owner}, which is not sealed")]

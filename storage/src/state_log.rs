@@ -25,6 +25,8 @@ pub enum StateKind {
     Removed = 5,
     /// Bytes sent, as last reported by one gateway incarnation for one partition.
     SentBytes = 6,
+    /// What a slot's life under its epoch follows.
+    Inherited = 7,
 }
 
 /// An upsert or tombstone of one key, never a delta.

@@ -21,8 +21,6 @@ use crate::partition::Keep;
 pub(crate) const RETENTION_MS_DEFAULT: i64 = 7 * 24 * 3_600_000;
 /// MSK Serverless's default `retention.bytes`: 250 GiB.
 pub(crate) const RETENTION_BYTES_DEFAULT: i64 = 250 << 30;
-/// All topics of all clusters.
-const TOPICS: &str = "topic/";
 /// How long a broken watch rests before it is begun anew.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
 
@@ -160,7 +158,7 @@ impl Topics {
 
     /// Reads everything once; [`Topics::follow`] keeps it up to date from there.
     pub(crate) async fn load(&self, store: &dyn MetadataStore) -> Result<Revision, MetadataError> {
-        let selects = [Select::Prefix(TOPICS.to_owned()), Select::Prefix(keys::REMOVED.to_owned())];
+        let selects = [Select::Prefix(keys::TOPICS.to_owned()), Select::Prefix(keys::REMOVED.to_owned())];
         let snapshot = store.read(&selects).await?;
         for entry in snapshot.results.iter().flatten() {
             self.apply(&entry.key, Some(&entry.value));
@@ -203,7 +201,7 @@ impl Topics {
     }
 
     fn apply(&self, key: &str, value: Option<&[u8]>) {
-        if let (Some(rest), Some(value)) = (key.strip_prefix(TOPICS), value) {
+        if let (Some(rest), Some(value)) = (key.strip_prefix(keys::TOPICS), value) {
             let cluster = rest.split_once('/').and_then(|(cluster, _)| cluster.parse().ok());
             match (cluster, TopicRecord::decode(value)) {
                 (Some(cluster), Ok(topic)) => self.settings(cluster, topic.id).take_in(&topic),

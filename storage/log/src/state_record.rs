@@ -9,15 +9,24 @@
 //! LogStart     topic [16], partition u32 BE                               offset u64, stored bytes (usage.rs), 40 bytes
 //! Removed      topic [16] (a topic), or nothing (the whole cluster)       time u64
 //! SentBytes    topic [16], partition u32 BE, gateway incarnation u64 BE   last figure u64, bytes out of the partition u64
+//! Inherited    nothing                                                    u8 has applied, u32 applied epoch, u64 applied position,
+//!                                                                         u32 count, span …
+//! span         u32 epoch, WAL id (u32 node, u64 incarnation), u64 to, u64 last, u8 ends there
 //! ```
 
 use bytes::{BufMut, Bytes};
 use headgate_metadata::id::{
-    ByteCount, ClusterId, Incarnation, Offset, PartitionId, PartitionKey, TimestampMs, TopicId,
+    ByteCount, ClusterId, Incarnation, Offset, PartitionId, PartitionKey, SlotEpoch, TimestampMs, TopicId,
+    WalId, WalPosition,
 };
+use headgate_metadata::record::Applied;
+use serde::{Deserialize, Serialize};
 
-use crate::codec::{Decoder, FormatError};
+use crate::codec::{Decoder, Encode as _, FormatError};
 use crate::usage::{StoredBytes, UsageCounters};
+
+/// The bytes of one span of [`Inherited`].
+const SPAN_BYTES: usize = 33;
 
 /// A partition's cumulative counters as of an hour mark.
 pub const USAGE_MARK: u8 = 3;
@@ -27,6 +36,9 @@ pub const LOG_START: u8 = 4;
 pub const REMOVED: u8 = 5;
 /// Bytes sent, as last reported by one gateway incarnation for one partition.
 pub const SENT_BYTES: u8 = 6;
+
+/// What a slot's life under its epoch follows: the first record of that life.
+pub const INHERITED: u8 = 7;
 
 /// The mark of one partition at the end of one hour. Cumulative; it *sets* the partition's counters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +84,31 @@ pub struct SentBytes {
     pub reported: ByteCount,
     /// The partition's bytes out of all gateways, this report included.
     pub bytes_out: ByteCount,
+}
+
+/// The first record of a slot's life under an epoch: what came before, as far as no manifest contained it. So the logs tell of
+/// themselves which of their parts belong together, and a part that is missing is missed (`storage/PROTOCOL.md` §6.6).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Inherited {
+    /// What the manifest contained.
+    pub applied: Option<Applied>,
+    /// The lives above that, in epoch order; those without a record are left out.
+    pub spans: Vec<InheritedSpan>,
+}
+
+/// An earlier life of a slot, with at least one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InheritedSpan {
+    /// Its epoch.
+    pub epoch: SlotEpoch,
+    /// Where it was lived.
+    pub wal: WalId,
+    /// Where it ended there: what lies at or above does not count.
+    pub to: WalPosition,
+    /// The header of its last record.
+    pub last: WalPosition,
+    /// Whether the WAL itself ended there.
+    pub ends: bool,
 }
 
 fn partition_key_bytes(partition: &PartitionKey) -> Vec<u8> {
@@ -191,6 +228,48 @@ impl SentBytes {
     }
 }
 
+impl Inherited {
+    /// The cluster it is filed under: it is nobody's, and the same for every slot.
+    pub fn cluster() -> ClusterId {
+        ClusterId::from_random(0)
+    }
+    /// The value. The key is empty: a slot has one.
+    pub fn value(&self) -> Bytes {
+        let mut value = Vec::with_capacity(17 + self.spans.len() * SPAN_BYTES);
+        value.put_u8(u8::from(self.applied.is_some()));
+        value.put_u32_le(self.applied.map_or(0, |applied| applied.epoch.get()));
+        value.put_u64_le(self.applied.map_or(0, |applied| applied.position.get()));
+        value.put_u32_le(self.spans.len() as u32);
+        for span in &self.spans {
+            value.put_u32_le(span.epoch.get());
+            value.put_wal(span.wal);
+            value.put_u64_le(span.to.get());
+            value.put_u64_le(span.last.get());
+            value.put_u8(u8::from(span.ends));
+        }
+        value.into()
+    }
+    /// Reads the value.
+    pub fn decode(value: &[u8]) -> Result<Self, FormatError> {
+        let mut fields = Decoder::new(value);
+        let has_applied = fields.flag("has applied")?;
+        let applied = Applied { epoch: fields.slot_epoch()?, position: fields.position("applied position")? };
+        let count = fields.count(SPAN_BYTES, "span count")?;
+        let span = |_| {
+            Ok(InheritedSpan {
+                epoch: fields.slot_epoch()?,
+                wal: fields.wal()?,
+                to: fields.position("span end")?,
+                last: fields.position("last record")?,
+                ends: fields.flag("ends there")?,
+            })
+        };
+        let spans = (0..count).map(span).collect::<Result<_, FormatError>>()?;
+        fields.end("what a slot inherited")?;
+        Ok(Self { applied: has_applied.then_some(applied), spans })
+    }
+}
+
 /// The partition whose counters or log start a state record sets: its runs are cut there, so that the fold can tell
 /// what came before from what came after. `None` for all other records, and for keys that are not as drawn above.
 pub(crate) fn partition_cut_by(kind: u8, cluster: ClusterId, key: &[u8]) -> Option<PartitionKey> {
@@ -202,6 +281,8 @@ pub(crate) fn partition_cut_by(kind: u8, cluster: ClusterId, key: &[u8]) -> Opti
 
 #[cfg(test)]
 mod tests {
+    use headgate_metadata::id::NodeId;
+
     use super::*;
     use crate::fixture::{cluster, partition};
 
@@ -219,6 +300,16 @@ mod tests {
         let (reported, bytes_out) = (ByteCount::new(7), ByteCount::new(8));
         let sent = SentBytes { partition: partition(3), gateway: Incarnation::new(4), reported, bytes_out };
         assert_eq!(SentBytes::decode(cluster(), &sent.key(), &sent.value()), Ok(sent));
+        let wal = WalId { node: NodeId::new(3), incarnation: Incarnation::new(17) };
+        let (to, last) = (WalPosition::new(900), WalPosition::new(800));
+        let span = InheritedSpan { epoch: SlotEpoch::new(2), wal, to, last, ends: true };
+        let applied = Some(Applied { epoch: SlotEpoch::new(1), position: WalPosition::new(70) });
+        for inherited in [
+            Inherited { applied: None, spans: Vec::new() },
+            Inherited { applied, spans: vec![span, InheritedSpan { ends: false, ..span }] },
+        ] {
+            assert_eq!(Inherited::decode(&inherited.value()), Ok(inherited));
+        }
         for topic in [None, Some(partition(3).topic)] {
             let removed = Removed { cluster: cluster(), topic, at: TimestampMs::new(1) };
             assert_eq!(Removed::decode(cluster(), &removed.key(), &removed.value()), Ok(removed));
@@ -234,6 +325,14 @@ mod tests {
             LogStart { partition: partition(0x0102), offset: Offset::new(9), stored: counters().stored };
         assert_eq!((moved.key().len(), moved.value().len()), (20, 40));
         assert_eq!(moved.value()[..8], [9, 0, 0, 0, 0, 0, 0, 0]);
+        let wal = WalId { node: NodeId::new(3), incarnation: Incarnation::new(4) };
+        let (to, last) = (WalPosition::new(6), WalPosition::new(5));
+        let spans = vec![InheritedSpan { epoch: SlotEpoch::new(2), wal, to, last, ends: true }];
+        let value = Inherited { applied: None, spans }.value();
+        assert_eq!(value[..17], [[0; 13].as_slice(), &[1, 0, 0, 0]].concat());
+        let span = [[2, 0, 0, 0, 3, 0, 0, 0].as_slice(), &[4, 0, 0, 0, 0, 0, 0, 0]].concat();
+        assert_eq!(value[17..33], span);
+        assert_eq!((value.len(), value[33], value[41], value[49]), (17 + SPAN_BYTES, 6, 5, 1));
     }
 
     #[test]

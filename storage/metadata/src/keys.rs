@@ -4,6 +4,8 @@ use crate::id::{AccountId, ClusterId, NodeId, SlotId, TimestampMs, TopicId, WalI
 
 /// The cell's identity.
 pub const CELL: &str = "cell";
+/// Which life of the store this is.
+pub const CELL_LIFE: &str = "cell-life";
 /// The counter incarnations are drawn from.
 pub const COUNTER_INCARNATION: &str = "counter/incarnation";
 /// The counter producer ids are drawn from, in blocks.
@@ -12,6 +14,12 @@ pub const COUNTER_PRODUCER_ID: &str = "counter/producer-id";
 pub const CLUSTERS: &str = "cluster/";
 /// All WALs that are not retired.
 pub const WALS: &str = "wal/";
+/// How far each WAL is flushed.
+pub const FLUSHED: &str = "flushed/";
+/// The chains of all WALs.
+pub const CHAINS: &str = "chain/";
+/// The marks of all WALs that are gone.
+pub const RETIRED: &str = "retired/";
 /// All slots.
 pub const SLOTS: &str = "slot/";
 /// All live storage nodes.
@@ -51,13 +59,15 @@ pub const CLUSTER_POLICIES: &str = "cluster-policy/";
 pub fn cluster_policy(cluster: ClusterId) -> String {
     format!("{CLUSTER_POLICIES}{cluster}")
 }
+/// All topics of all clusters.
+pub const TOPICS: &str = "topic/";
 /// All topics of a cluster.
 pub fn topics(cluster: ClusterId) -> String {
-    format!("topic/{cluster}/")
+    format!("{TOPICS}{cluster}/")
 }
 /// A topic. Kafka's topic names have no `/`.
 pub fn topic(cluster: ClusterId, name: &str) -> String {
-    format!("topic/{cluster}/{name}")
+    format!("{TOPICS}{cluster}/{name}")
 }
 /// The tombstone of a topic.
 pub fn removed_topic(cluster: ClusterId, topic: TopicId) -> String {
@@ -132,19 +142,19 @@ pub fn wal(wal: WalId) -> String {
 }
 /// How far a WAL is flushed.
 pub fn flushed(wal: WalId) -> String {
-    format!("flushed/{wal}")
+    format!("{FLUSHED}{wal}")
 }
 /// All chain entries of a WAL.
 pub fn chain_of(wal: WalId) -> String {
-    format!("chain/{wal}/")
+    format!("{CHAINS}{wal}/")
 }
 /// One chain entry; twenty digits, so that key order is position order.
 pub fn chain(wal: WalId, start: WalPosition) -> String {
-    format!("chain/{wal}/{:020}", start.get())
+    format!("{CHAINS}{wal}/{:020}", start.get())
 }
 /// The mark that a WAL is gone.
 pub fn retired(wal: WalId) -> String {
-    format!("retired/{wal}")
+    format!("{RETIRED}{wal}")
 }
 /// A live storage node.
 pub fn node(node: NodeId) -> String {

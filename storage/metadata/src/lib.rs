@@ -15,6 +15,7 @@ pub mod embedded;
 pub mod etcd;
 mod follow;
 pub mod groups;
+pub mod guarded;
 mod history;
 pub mod id;
 pub mod identities;

@@ -5,6 +5,7 @@
 //! ```text
 //! key                                   value
 //! cell                                  CellRecord
+//! cell-life                             CellLifeRecord         replaced by a rebuild
 //! counter/<name>                        CounterRecord          incarnation, producer-id
 //! cluster/<cluster>                     ClusterRecord
 //! cluster-name/<account>/<name>         NameRecord             unique cluster names
@@ -92,6 +93,7 @@ macro_rules! records {
 }
 records!(
     CellRecord,
+    CellLifeRecord,
     CounterRecord,
     ClusterRecord,
     NameRecord,
@@ -130,6 +132,18 @@ pub struct CellRecord {
     pub account: AccountId,
     /// The AWS region name this cell answers for.
     pub region: String,
+}
+
+/// Which life of the metadata store this is: what was rebuilt after it went back in time is not taken for what it was before
+/// (`PROTOCOL.md` §6.6). Nodes remember the token beside the revision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CellLifeRecord {
+    /// Random, 16 hexadecimal digits.
+    pub token: String,
+    /// Whose WALs the rebuild that began this life has seen: only these nodes may go from an earlier life to this one. Empty
+    /// in a cell's first life.
+    #[serde(default)]
+    pub nodes: Vec<NodeId>,
 }
 
 /// A number that only grows.

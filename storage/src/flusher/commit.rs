@@ -90,9 +90,7 @@ impl Flusher {
         let snapshot = self.store.read(&[Select::Key(keys::flushed(wal))]).await?;
         let Some(entry) = snapshot.results[0].first() else { return Ok(()) };
         let flushed = FlushedRecord::decode(&entry.value)?.position;
-        // Remembered before anything is deleted: without these chunks an older metadata store would be a loss.
-        let (guard, seen) = (self.guard.clone(), snapshot.revision);
-        spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??;
+        self.remember(snapshot.revision).await?;
         self.remove_chunks(wal, flushed).await
     }
 

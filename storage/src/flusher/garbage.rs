@@ -63,6 +63,7 @@ impl Flusher {
                 unnamed.insert(name);
             }
         }
+        self.remember(named.cell.revision).await?;
         let ripe = progress.candidates.ripe(unnamed, self.clock.monotonic(), self.garbage_grace);
         for name in &ripe {
             self.objects.store.delete(name).await?;

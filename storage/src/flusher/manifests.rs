@@ -61,7 +61,7 @@ impl Flusher {
                 progress.touched.remove(&slot);
                 return Ok(());
             };
-            let manifest = self.objects.fold_slot(slot, view, &cell).await?;
+            let manifest = self.objects.fold_slot(slot, view, &cell).await?.manifest;
             let Some(applied) = manifest.applied.filter(|applied| view.record.applied != Some(*applied))
             else {
                 progress.touched.remove(&slot);

@@ -124,6 +124,7 @@ impl Flusher {
     /// Removes the directories of WALs that are flushed to their sealed end, or positively retired, and of copies of other
     /// nodes' WALs the chunks that are flushed.
     async fn remove_local(&self, cell: &CellView) -> Result<(), FlushFault> {
+        self.remember(cell.revision).await?;
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let listed =
             spawn::blocking(move || list_wals(&*disk, &dir)).await.ok_or(FlushFault::Interrupted)??;
@@ -148,7 +149,7 @@ impl Flusher {
     }
 
     async fn forget_retired(&self) -> Result<(), FlushFault> {
-        let snapshot = self.store.read(&[Select::Prefix(RETIRED.to_owned())]).await?;
+        let snapshot = self.store.read(&[Select::Prefix(keys::RETIRED.to_owned())]).await?;
         let now = self.clock.wall();
         for entry in snapshot.results.into_iter().flatten() {
             let RetiredRecord { at } = RetiredRecord::decode(&entry.value)?;
@@ -162,9 +163,6 @@ impl Flusher {
         Ok(())
     }
 }
-
-/// All `retired/…` keys.
-const RETIRED: &str = "retired/";
 
 fn is_older(at: TimestampMs, now: TimestampMs) -> bool {
     now.get().saturating_sub(at.get()) > RETIRED_KEPT_MS

@@ -119,7 +119,11 @@ impl Coordinator {
                     None => self.forget(&key),
                 }
             }
-            StateKind::UsageMark | StateKind::LogStart | StateKind::Removed | StateKind::SentBytes => {}
+            StateKind::UsageMark
+            | StateKind::LogStart
+            | StateKind::Removed
+            | StateKind::SentBytes
+            | StateKind::Inherited => {}
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use headgate_log::state_record::{
-    LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark,
+    INHERITED, Inherited, LOG_START, LogStart, REMOVED, Removed, SENT_BYTES, SentBytes, USAGE_MARK, UsageMark,
 };
 use headgate_log::wal::{
     BatchControl, BatchMeta, BatchProducer, GroupBuilder, Stamp, StateMeta, WrittenBatch,
@@ -174,6 +174,19 @@ impl Ordering<'_> {
         self.hold(depends_on, Held::Done(done));
     }
 
+    /// The time of a record that is about to be put. The first one of the slot's life here is preceded by what it follows.
+    fn begin(&mut self, slot: &Slot, state: &mut SlotState) -> TimestampMs {
+        let time = state.advance(self.now);
+        self.tell_inherited(slot, state, time);
+        time
+    }
+
+    fn tell_inherited(&mut self, slot: &Slot, state: &mut SlotState, time: TimestampMs) {
+        if let Some(inherited) = state.take_inherited() {
+            self.push(slot, time, Inherited::cluster(), INHERITED, Bytes::new(), Some(inherited.value()));
+        }
+    }
+
     fn append(&mut self, slot: &Slot, state: &mut SlotState, request: Append) {
         let Append { partition, batch, log_append_time, reservation, answer } = request;
         if partition.topic.removed() {
@@ -199,7 +212,7 @@ impl Ordering<'_> {
             self.hold(depends_on, Held::Judged { outcome, answer });
             return;
         }
-        let time = state.advance(self.now);
+        let time = self.begin(slot, state);
         let Assigned { base_offset, log_start } = log.assign(&batch, slot.epoch, time);
         state.changed(&partition, &mut log.unmarked);
         let meta = meta_of(&partition, &batch, base_offset);
@@ -214,7 +227,7 @@ impl Ordering<'_> {
     }
 
     fn records(&mut self, slot: &Slot, state: &mut SlotState, records: Vec<StateRecord>) -> WalPosition {
-        let time = state.advance(self.now);
+        let time = self.begin(slot, state);
         let mut end = self.before;
         for record in records {
             let StateRecord { cluster, kind, key, value } = record;
@@ -240,7 +253,7 @@ impl Ordering<'_> {
             if more == 0 || partition.topic.removed() || log.discarded {
                 continue;
             }
-            let time = state.advance(self.now);
+            let time = self.begin(slot, state);
             let bytes_out = ByteCount::new(log.counters.bytes_out.get() + more);
             log.counters.bytes_out = bytes_out;
             log.sent.insert(gateway, (total, time));
@@ -271,7 +284,7 @@ impl Ordering<'_> {
             self.hold_done(done);
             return;
         }
-        let time = state.advance(self.now);
+        let time = self.begin(slot, state);
         let stored = log.stored_after(trim, time);
         log.counters.stored = stored;
         state.changed(&partition, &mut log.unmarked);
@@ -284,7 +297,7 @@ impl Ordering<'_> {
     }
 
     fn remove(&mut self, slot: &Slot, state: &mut SlotState, tombstone: Tombstone) {
-        let time = state.advance(self.now);
+        let time = self.begin(slot, state);
         let Tombstone { cluster, topic } = tombstone;
         let record = Removed { cluster, topic, at: time };
         self.push(slot, time, cluster, REMOVED, record.key(), Some(record.value()));
@@ -294,6 +307,7 @@ impl Ordering<'_> {
     /// The mark of an hour stands before the first record of the next (§13).
     fn mark_if_due(&mut self, slot: &Slot, state: &mut SlotState) {
         let Some((hour, at, partitions)) = state.take_due_marks(self.now) else { return };
+        self.tell_inherited(slot, state, at);
         for partition in partitions {
             let mut log = partition.log();
             log.unmarked = false;
