@@ -80,7 +80,7 @@ async fn place(store: &SharedStore, slots: &[SlotId], node: Option<NodeId>) -> R
     }
     match node {
         Some(node) => {
-            println!("{} slots shall live on node {node}; `headgate slot list` shows them go", slots.len())
+            println!("{} slots shall live on node {node}; `headgate slot list` shows them go", slots.len());
         }
         None => println!("{} slots shall live where they are at home", slots.len()),
     }
