@@ -192,7 +192,8 @@ async fn find_cluster(
     identity: &Identity,
 ) -> Result<Arc<ClusterRecord>, Refusal> {
     let catalog = &shared.parts.catalog;
-    if catalog.cluster(id).is_none() {
+    // It may be ACTIVE already where it was created, in another process.
+    if catalog.cluster(id).is_none_or(|record| record.state == ClusterState::Creating) {
         look_again(shared).await?;
     }
     let record = catalog.cluster(id).filter(|record| record.state == ClusterState::Active);

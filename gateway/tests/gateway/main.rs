@@ -18,5 +18,6 @@ mod order;
 mod own_requests;
 mod produce;
 mod revocation;
+mod sessions;
 mod support;
 mod versions;
