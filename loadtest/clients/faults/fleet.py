@@ -152,7 +152,7 @@ def strike_all(fault, fleet, choose, probe, group):
         row = rows.setdefault((strike.fault, strike.victim), Row())
         began = time.monotonic()
         try:
-            problem = strike_once(fleet, calm, strike, row)
+            problem = strike_once(fleet, calm, probe, strike, row)
         except FleetFailed as failed:
             problem = str(failed)
         time.sleep(choose.uniform(*PAUSE_SECONDS))
@@ -164,7 +164,7 @@ def strike_all(fault, fleet, choose, probe, group):
             return rows, []
 
 
-def strike_once(fleet, calm, strike, row):
+def strike_once(fleet, calm, probe, strike, row):
     """Does it, heals it, waits until the fleet is whole; returns what did not come back."""
     strike.do()
     time.sleep(strike.seconds)
@@ -179,7 +179,11 @@ def strike_once(fleet, calm, strike, row):
     if strike.loses_disk:
         row.whole_again.append(time.monotonic() - healed)
     # The next victim shall own its share, as a node of a fleet at rest does.
-    return None if calm.wait(calm.is_at_rest, PATIENCE_SECONDS) else f"no rest within {PATIENCE_SECONDS} s: {calm.copies}"
+    if not calm.wait(calm.is_at_rest, PATIENCE_SECONDS):
+        return f"no rest within {PATIENCE_SECONDS} s: {calm.copies}"
+    # What still stalls now belongs to this fault, not to the next; a slot that never opens is found here.
+    answered = calm.wait(probe.is_answered, PATIENCE_SECONDS)
+    return None if answered else f"partitions without an acknowledgement for {PATIENCE_SECONDS} s"
 
 
 def judge(fault, strike, row, probe, group, window):
