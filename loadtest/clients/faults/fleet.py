@@ -10,6 +10,7 @@ a network namespace; elsewhere the cuts are left out.
 import math
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -40,6 +41,8 @@ PATIENCE_SECONDS = 150
 FIRST_BATCHES = 50
 # Small chunks, so that faults meet flushes and manifests as well as appends.
 STORAGE = {"chunk_bytes": 4 * 2**20, "chunk_age_ms": 3000, "manifest_flushes_max": 4}
+# Below this nodes slow producers down, and below a fraction of it they refuse them.
+DISK_FREE_SLOW_BYTES = 2**30
 # Between two faults, once all is well.
 PAUSE_SECONDS = (1, 3)
 
@@ -86,7 +89,7 @@ def start(fault):
     def plan(netns):
         folder = fault.work / ("fleet-netns" if netns else "fleet")
         tools = etcd_binary(toolchains), python_with_moto(toolchains)
-        return Plan(folder, fault.arguments.headgate, *tools, netns=netns, storage=STORAGE)
+        return Plan(folder, fault.arguments.headgate, *tools, netns=netns, storage=STORAGE | {"disk_free_slow_bytes": DISK_FREE_SLOW_BYTES})
 
     try:
         fleet = plan(netns=True).up(fault.say)
@@ -149,7 +152,7 @@ def strike_all(fault, fleet, choose, probe, group):
         row = rows.setdefault((strike.fault, strike.victim), Row())
         began = time.monotonic()
         try:
-            problem = strike_once(fleet, calm, strike, row)
+            problem = strike_once(fleet, calm, probe, strike, row)
         except FleetFailed as failed:
             problem = str(failed)
         time.sleep(choose.uniform(*PAUSE_SECONDS))
@@ -161,7 +164,7 @@ def strike_all(fault, fleet, choose, probe, group):
             return rows, []
 
 
-def strike_once(fleet, calm, strike, row):
+def strike_once(fleet, calm, probe, strike, row):
     """Does it, heals it, waits until the fleet is whole; returns what did not come back."""
     strike.do()
     time.sleep(strike.seconds)
@@ -176,7 +179,11 @@ def strike_once(fleet, calm, strike, row):
     if strike.loses_disk:
         row.whole_again.append(time.monotonic() - healed)
     # The next victim shall own its share, as a node of a fleet at rest does.
-    return None if calm.wait(calm.is_at_rest, PATIENCE_SECONDS) else f"no rest within {PATIENCE_SECONDS} s: {calm.copies}"
+    if not calm.wait(calm.is_at_rest, PATIENCE_SECONDS):
+        return f"no rest within {PATIENCE_SECONDS} s: {calm.copies}"
+    # What still stalls now belongs to this fault, not to the next; a slot that never opens is found here.
+    answered = calm.wait(probe.is_answered, PATIENCE_SECONDS)
+    return None if answered else f"partitions without an acknowledgement for {PATIENCE_SECONDS} s"
 
 
 def judge(fault, strike, row, probe, group, window):
@@ -189,6 +196,8 @@ def judge(fault, strike, row, probe, group, window):
     again = f", three copies {row.whole_again[-1]:.1f} s after its start" if strike.loses_disk and row.whole_again else ""
     by_partition = " ".join(f"{gap:.1f}" for gap in gaps)
     fault.say(f"{strike.fault} {strike.victim} for {strike.seconds:.1f} s: gaps {by_partition} s{again}")
+    if (free := shutil.disk_usage(fault.work).free) < DISK_FREE_SLOW_BYTES:
+        fault.say(f"  the disk has {free // 2**20} MiB left: nodes slow producers down, the gaps are not the fault's alone")
     for text in sorted(set(told)):
         fault.say(f"  error {text}")
 

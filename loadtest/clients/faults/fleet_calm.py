@@ -5,8 +5,8 @@ import time
 from pathlib import Path
 
 COPIES = 3
-# Nodes even their slots out in steps, some seconds apart.
-STILL_SECONDS = 6
+# Nodes even their slots out in steps, some seconds apart, the first well after a node came back.
+STILL_SECONDS = 8
 LOOK_SECONDS = 0.1
 SLOTS_CHANGED = {"slots taken", "slots moved", "slots restored and open"}
 

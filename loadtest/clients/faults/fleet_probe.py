@@ -10,6 +10,7 @@ from collections import Counter
 PARTITIONS = 12
 PERIOD_SECONDS = 0.05
 TICK_SECONDS = 0.005
+FLOWING_SECONDS = 0.5
 FLUSH_SECONDS = 150
 # Lost connections, which clients mend by themselves and tell for information.
 CONNECTION_LOST = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE"}
@@ -109,6 +110,11 @@ class Probe:
         self.done.set()
         self.thread.join()
         return self.producer.flush(FLUSH_SECONDS)
+
+    def is_answered(self):
+        """Whether every partition was acknowledged a moment ago."""
+        now = time.monotonic()
+        return all(moments and now - moments[-1] < FLOWING_SECONDS for moments in self.acknowledged_at)
 
     def gaps(self, began, ended):
         """For each partition, the longest time without an acknowledgement that reaches into the window, in seconds."""
