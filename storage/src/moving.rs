@@ -39,6 +39,8 @@ const FLUSH_WAIT: Duration = Duration::from_secs(5);
 const BARRIER_WAIT: Duration = Duration::from_secs(2);
 /// How long the swap is tried before the slots are taken back.
 const SWAP_ATTEMPTS: usize = 5;
+/// How long nothing is moved after a move that did not succeed: each attempt makes its slots stand still.
+const REST: Duration = Duration::from_secs(2);
 /// How long the metadata store is left alone after it failed.
 const STORE_PAUSE: Duration = Duration::from_millis(100);
 
@@ -53,6 +55,8 @@ pub(crate) struct Mover {
     pub(crate) opener: Arc<Opener>,
     /// The live nodes, and since when they are the same.
     pub(crate) settled: Option<(Vec<NodeId>, Duration)>,
+    /// Until when nothing is moved after a move that did not succeed.
+    pub(crate) rests_until: Option<Duration>,
 }
 
 /// How a swap of slot keys ended.
@@ -66,7 +70,16 @@ enum Swapped {
 impl Mover {
     /// Moves one batch, if something is to move.
     pub(crate) async fn step(&mut self) {
+        let now = self.clock.monotonic();
+        if self.rests_until.is_some_and(|until| now < until) {
+            return;
+        }
         let Some((to, slots)) = self.next() else { return };
+        // Slots are not stopped for a swap that cannot be sent.
+        if CellView::read(&*self.store).await.is_err() {
+            self.rests_until = Some(now + REST);
+            return;
+        }
         let unflushed = self.sequencer.committed();
         drop(timeout(FLUSH_WAIT, self.flusher.flush_now()).await);
         let count = slots.len();
@@ -78,7 +91,7 @@ impl Mover {
             }
             Swapped::Kept => {
                 warn!(slots = count, %to, "slots not moved");
-                tokio::time::sleep(STORE_PAUSE).await;
+                self.rests_until = Some(self.clock.monotonic() + REST);
             }
         }
     }

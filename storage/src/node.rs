@@ -231,6 +231,7 @@ impl Node {
             flusher: Arc::clone(&self.flusher),
             opener: Arc::clone(opener),
             settled: None,
+            rests_until: None,
         };
         let steward = Steward {
             fleet: Arc::clone(fleet),
