@@ -95,7 +95,7 @@ impl Gateway {
         template: &ListenerSpec,
         open: &mut HashMap<ClusterId, watch::Sender<bool>>,
     ) {
-        let clusters = self.shared.parts.catalog.clusters();
+        let clusters = self.shared.parts.catalog.with_port();
         let wanted: HashMap<ClusterId, u16> = clusters
             .iter()
             // A new cluster becomes active when its port can be reached.

@@ -84,6 +84,8 @@ struct Known {
     records: DashMap<ClusterId, Arc<ClusterRecord>>,
     /// Those among them that are being created or deleted.
     unsettled: DashSet<ClusterId>,
+    /// Those that have a port of their own.
+    with_port: DashSet<ClusterId>,
     loaded: DashMap<ClusterId, Arc<OnceCell<Loaded>>>,
     changes: watch::Sender<u64>,
 }
@@ -95,6 +97,7 @@ impl Catalog {
         let known = Arc::new(Known {
             records: DashMap::new(),
             unsettled: DashSet::new(),
+            with_port: DashSet::new(),
             loaded: DashMap::new(),
             changes: watch::Sender::new(0),
         });
@@ -114,6 +117,11 @@ impl Catalog {
         let mut records: Vec<_> = self.known.records.iter().map(|record| Arc::clone(&record)).collect();
         records.sort_unstable_by_key(|record| record.id);
         records
+    }
+
+    /// The clusters that have a port of their own, few among many. From memory.
+    pub fn with_port(&self) -> Vec<Arc<ClusterRecord>> {
+        self.known.with_port.iter().filter_map(|cluster| self.cluster(*cluster)).collect()
     }
 
     /// The clusters that are neither in use nor given up: somebody has a step to take for them. From memory.
@@ -255,6 +263,10 @@ impl Known {
                     ClusterState::Creating | ClusterState::Deleting => drop(self.unsettled.insert(cluster)),
                     ClusterState::Active | ClusterState::Failed => drop(self.unsettled.remove(&cluster)),
                 }
+                match record.port {
+                    Some(_) => drop(self.with_port.insert(cluster)),
+                    None => drop(self.with_port.remove(&cluster)),
+                }
                 self.records.insert(cluster, Arc::new(record));
                 self.renew(cluster);
                 Some(cluster)
@@ -269,6 +281,7 @@ impl Known {
     fn remove(&self, cluster: ClusterId) {
         self.records.remove(&cluster);
         self.unsettled.remove(&cluster);
+        self.with_port.remove(&cluster);
         self.loaded.remove(&cluster);
     }
 

@@ -371,7 +371,7 @@ impl Running {
         let describe = format!("/api/v2/clusters/{}", escape(arn));
         loop {
             // Asked at a person's pace: whoever asks without a pause is throttled.
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
             let described = self.kafka("GET", &describe, "").await.json();
             match described["clusterInfo"]["state"].as_str() {
                 Some("CREATING") => {}

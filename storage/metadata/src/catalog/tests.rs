@@ -101,6 +101,27 @@ async fn a_removed_cluster_is_announced_and_gone() {
 }
 
 #[tokio::test]
+async fn clusters_under_way_and_those_with_ports_are_found_among_many() {
+    let (store, plain) = store_with_cluster().await;
+    let creating = ClusterRecord { state: ClusterState::Creating, ..cluster(2, "new") };
+    let (creating, _) = clusters::create(&*store, creating, Some(9_101..=9_102)).await.expect("created");
+    let catalog = Catalog::start(Arc::clone(&store)).await.expect("started");
+    let ids =
+        |clusters: Vec<Arc<ClusterRecord>>| clusters.iter().map(|cluster| cluster.id).collect::<Vec<_>>();
+    assert_eq!((ids(catalog.unsettled()), ids(catalog.with_port())), (vec![creating.id], vec![creating.id]));
+    let active = clusters::update(&*store, creating.id, |record| record.state = ClusterState::Active).await;
+    catalog.reach(active.expect("updated").1).await.expect("the store answers");
+    assert_eq!((ids(catalog.unsettled()), ids(catalog.with_port())), (vec![], vec![creating.id]));
+    clusters::begin_delete(&*store, creating.id, at(9)).await.expect("begun");
+    let deleting = clusters::begin_delete(&*store, plain, at(9)).await.expect("begun");
+    catalog.reach(deleting.1).await.expect("the store answers");
+    assert_eq!(catalog.unsettled().len(), 2);
+    let removed = clusters::finish_delete(&*store, creating.id, at(9)).await.expect("removed");
+    catalog.reach(removed).await.expect("the store answers");
+    assert_eq!((ids(catalog.unsettled()), ids(catalog.with_port())), (vec![plain], vec![]));
+}
+
+#[tokio::test]
 async fn a_watch_that_fell_behind_is_made_good_by_a_snapshot() {
     let (store, cluster) = store_with_cluster().await;
     let catalog = Catalog::start(Arc::clone(&store)).await.expect("started");
