@@ -29,6 +29,7 @@ mod partition;
 mod producer_ids;
 mod producer_state;
 mod queue;
+pub mod quota;
 mod random;
 mod read;
 mod recovery;

@@ -9,6 +9,7 @@ mod append;
 mod batch;
 mod caller;
 mod group;
+pub mod quota;
 mod read;
 pub mod routing;
 mod storage;

@@ -16,6 +16,7 @@ pub mod id;
 pub mod journal;
 pub mod keys;
 pub mod principals;
+pub mod quota;
 pub mod record;
 pub mod store;
 #[cfg(test)]
