@@ -25,6 +25,7 @@ use crate::housekeeping::Housekeeping;
 use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::producer_ids::ProducerIds;
+use crate::quota::QuotaService;
 use crate::random::Random;
 use crate::read::Reader;
 use crate::room::{DiskRoom, FreeSpace, Room};
@@ -70,6 +71,7 @@ pub struct Node {
     running: Mutex<Option<Running>>,
     groups: Arc<Coordinator>,
     producer_ids: ProducerIds,
+    quotas: QuotaService,
     flusher: Arc<Flusher>,
     housekeeping: Arc<Housekeeping>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -131,6 +133,7 @@ impl Node {
             running: Mutex::new(Some(running)),
             groups: Arc::clone(&groups),
             producer_ids: ProducerIds::new(Arc::clone(&parts.store)),
+            quotas: QuotaService::default(),
             flusher: Arc::clone(&flusher),
             housekeeping: Arc::new(housekeeping),
             tasks: Mutex::default(),

@@ -5,6 +5,8 @@
 
 mod cluster_quota;
 mod rare;
+mod service;
 mod true_bucket;
 
 pub use cluster_quota::ClusterQuota;
+pub(crate) use service::QuotaService;

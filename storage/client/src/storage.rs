@@ -9,6 +9,7 @@ use crate::group::{
     CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
     Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
 };
+use crate::quota::{Charge, ChargeOutcome, QuotaGrant, QuotaReport};
 use crate::read::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError, ReadOutcome, ReadRequest};
 use crate::usage::{PartitionSize, SentBytes};
 
@@ -125,4 +126,22 @@ pub trait Storage: Send + std::marker::Sync + 'static {
         cluster: ClusterId,
         slots: &[SlotId],
     ) -> Result<Vec<PartitionSize>, Unavailable>;
+
+    /// Tells the cluster's quota coordinator, which lives at `slot` ([`crate::routing::quota`]), what a gateway used, and
+    /// learns what it may use. *Always* safe to retry: a report that was counted changes nothing a second time.
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable>;
+
+    /// Charges a rare operation at the cluster's quota coordinator. Not safe to retry after a lost reply: it may be charged
+    /// twice, which costs the cluster a little of its quota.
+    async fn charge_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable>;
 }

@@ -31,6 +31,12 @@ pub fn cluster_name(account: AccountId, name: &str) -> String {
 pub fn cluster_network(cluster: ClusterId) -> String {
     format!("cluster-network/{cluster}")
 }
+/// The quotas of all clusters.
+pub const QUOTAS: &str = "quota/";
+/// The quotas of a cluster.
+pub fn quota(cluster: ClusterId) -> String {
+    format!("{QUOTAS}{cluster}")
+}
 /// All topics of a cluster.
 pub fn topics(cluster: ClusterId) -> String {
     format!("topic/{cluster}/")

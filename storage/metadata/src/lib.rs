@@ -17,6 +17,7 @@ pub mod journal;
 pub mod keys;
 pub mod principals;
 pub mod quota;
+pub mod quotas;
 pub mod record;
 pub mod store;
 #[cfg(test)]

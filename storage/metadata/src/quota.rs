@@ -92,7 +92,7 @@ quotas! {
         "partitions of topics that are not compacted";
     CompactedPartitionsMax "compacted_partitions_max" 0, 120, 1 << 20,
         "partitions of compacted topics";
-    GroupsMax "groups_max" 0, 500, 1 << 20,
+    GroupsMax "groups_max" 0, 500, 10_000,
         "consumer groups";
     MessageBytesMax "message_bytes_max" KIB, 8 * MIB, 100 * MIB,
         "bytes of one record batch";

@@ -9,6 +9,7 @@
 //! cluster/<cluster>                     ClusterRecord
 //! cluster-name/<account>/<name>         NameRecord             unique cluster names
 //! cluster-network/<cluster>             ClusterNetworkRecord   absent where nothing was told
+//! quota/<cluster>                       QuotaRecord            absent where the operator set nothing
 //! topic/<cluster>/<topic name>          TopicRecord
 //! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
 //! removed/cluster/<cluster>             RemovedRecord
@@ -83,6 +84,7 @@ records!(
     ClusterRecord,
     NameRecord,
     ClusterNetworkRecord,
+    QuotaRecord,
     TopicRecord,
     RemovedRecord,
     JournalRecord,
@@ -195,6 +197,14 @@ pub struct VpcRecord {
     /// The ids of its security groups.
     #[serde(default)]
     pub security_group_ids: Vec<String>,
+}
+
+/// The quotas of a cluster that an operator set; the others have their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRecord {
+    /// Values by the names of [`crate::quota::QuotaKey`].
+    #[serde(default)]
+    pub set: BTreeMap<String, u64>,
 }
 
 /// A topic. One key each; gateways load them by cluster prefix on first use.

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use headgate_metadata::id::{
     ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs,
 };
+use headgate_storage_client::quota::{Charge, ChargeOutcome, QuotaGrant, QuotaReport};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave,
@@ -218,5 +219,25 @@ impl Storage for Node {
                 size: ByteCount::new(partition.log().size()),
             })
             .collect())
+    }
+
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable> {
+        self.check_slot(slot)?;
+        Ok(self.quotas.exchange(caller.cluster, &report, self.clock.monotonic()))
+    }
+
+    async fn charge_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable> {
+        self.check_slot(slot)?;
+        Ok(self.quotas.charge(caller.cluster, &charge, self.clock.monotonic()))
     }
 }
