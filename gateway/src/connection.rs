@@ -8,6 +8,7 @@ mod authenticated;
 mod frame;
 mod reauthentication;
 mod request;
+mod throttle_field;
 mod transport;
 mod unauthenticated;
 

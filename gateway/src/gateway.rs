@@ -17,7 +17,7 @@ use crate::config::{ConfigInvalid, GatewayConfig};
 use crate::listener::{BoundListener, ListenError, ListenerSpec};
 use crate::metrics::GatewayMetrics;
 use crate::shared::{GatewayParts, Phase, Shared};
-use crate::usage;
+use crate::{quota, usage};
 
 /// How often sources that have been quiet are forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -44,6 +44,7 @@ impl Gateway {
         let mut background = JoinSet::new();
         background.spawn(usage::report_for_ever(Arc::clone(&shared)));
         background.spawn(forget_for_ever(Arc::clone(&admission)));
+        background.spawn(quota::fly(Arc::clone(&shared)));
         Ok(Self { shared, admission, tasks: Mutex::default(), background: Mutex::new(background) })
     }
 

@@ -23,6 +23,7 @@ mod listener;
 mod login;
 mod metrics;
 mod produce;
+mod quota;
 mod random;
 mod refusal;
 mod sasl;
@@ -31,6 +32,7 @@ mod shape;
 mod shared;
 mod topic_config;
 mod topic_creation;
+mod topic_operation;
 mod usage;
 mod which_cluster;
 

@@ -19,19 +19,18 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::Instrument;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, TURNED_AWAY_HOLD};
 use crate::authorize::{Identity, Source};
 use crate::connection::{Authenticated, ByteStream, Opened, Transport, Unauthenticated};
 use crate::login::{LoginContext, principal_of};
-use crate::metrics::ConnectionState;
+use crate::metrics::{ConnectionState, TurnedAway};
+use crate::quota::ConnectionLease;
 use crate::session::{ListedBroker, Session};
 use crate::shared::{Phase, Shared};
 use crate::which_cluster::Dialled;
 
 /// Connections the kernel keeps for us to accept.
 const BACKLOG: i32 = 4096;
-/// How long a connection that is turned away is held unread, so that a client that retries at once does no harm.
-const TURNED_AWAY_HOLD: Duration = Duration::from_secs(1);
 /// What accepting waits for after an error such as too many descriptors.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -308,7 +307,17 @@ async fn serve_plaintext(
             token_issued_at: None,
         },
     };
-    let session = Session::new(Arc::clone(&door.shared), &cluster, door.broker.clone(), source, identity);
+    let connection = match ConnectionLease::take(&door.shared, &cluster).await {
+        Ok(connection) => connection,
+        Err(over) => {
+            door.shared.metrics.observe_turned_away(TurnedAway::Quota);
+            tracing::debug!(%source, quota = %over.quota, "connection over its cluster's quota");
+            sleep(TURNED_AWAY_HOLD).await;
+            return Transport::new(stream).close().await;
+        }
+    };
+    let (shared, broker) = (Arc::clone(&door.shared), door.broker.clone());
+    let session = Session::new(shared, &cluster, broker, source, identity, connection);
     let dialled = Dialled { bound: door.spec.bound_cluster, ..Dialled::default() };
     let opened = Opened {
         session: Arc::new(session),

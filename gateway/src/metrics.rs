@@ -7,10 +7,18 @@
 //! | `headgate_gateway_denials_total` | `action` | requests or parts of them denied by policy |
 //! | `headgate_gateway_connections` | `state` | open connections |
 //! | `headgate_gateway_connections_refused_total` | `reason` | connections turned away before a byte was read |
+//! | `headgate_gateway_throttles_total` | – | answers with a throttle time |
+//! | `headgate_gateway_throttled_seconds_total` | – | throttle times told, together |
+//! | `headgate_gateway_quota_refusals_total` | `quota` | operations and connections refused by a cluster's quota |
+//! | `headgate_gateway_quota_unanswered_total` | – | times a quota coordinator did not answer |
 //! | `headgate_gateway_inflight_bytes` | – | memory of requests and responses in flight, shared part |
+
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use headgate_iam::{KafkaAction, Mechanism};
 use headgate_metadata::audit::AuditResult;
+use headgate_metadata::quota::QuotaKey;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -31,6 +39,11 @@ struct LoginLabel {
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActionLabel {
     action: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QuotaLabel {
+    quota: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -59,6 +72,8 @@ pub(crate) enum TurnedAway {
     Source,
     /// New ones come too fast from this source.
     SourceRate,
+    /// The cluster has as many connections as its quota allows, or new ones come faster.
+    Quota,
 }
 
 /// The gateway's metrics. Cheap to clone; all clones count into the same series.
@@ -70,6 +85,10 @@ pub(crate) struct GatewayMetrics {
     connections: Family<StateLabel, Gauge>,
     refused: Family<ReasonLabel, Counter>,
     inflight_bytes: Gauge,
+    throttles: Counter,
+    throttled_seconds: Counter<f64, AtomicU64>,
+    quota_refusals: Family<QuotaLabel, Counter>,
+    quota_unanswered: Counter,
 }
 
 impl GatewayMetrics {
@@ -86,6 +105,14 @@ impl GatewayMetrics {
             "inflight_bytes",
             "Requests and responses in flight",
             metrics.inflight_bytes.clone(),
+        );
+        registry.register("throttles", "Answers with a throttle time", metrics.throttles.clone());
+        registry.register("throttled_seconds", "Throttle times told", metrics.throttled_seconds.clone());
+        registry.register("quota_refusals", "Operations refused by a quota", metrics.quota_refusals.clone());
+        registry.register(
+            "quota_unanswered",
+            "Times the quota coordinator of a cluster did not answer and the last share was gone on with",
+            metrics.quota_unanswered.clone(),
         );
         metrics
     }
@@ -112,8 +139,23 @@ impl GatewayMetrics {
             TurnedAway::Unauthenticated => "unauthenticated",
             TurnedAway::Source => "source",
             TurnedAway::SourceRate => "source-rate",
+            TurnedAway::Quota => "quota",
         };
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A client was told to hold back.
+    pub(crate) fn observe_throttle(&self, throttle: Duration) {
+        self.throttles.inc();
+        self.throttled_seconds.inc_by(throttle.as_secs_f64());
+    }
+
+    pub(crate) fn observe_quota_refused(&self, quota: QuotaKey) {
+        self.quota_refusals.get_or_create(&QuotaLabel { quota: quota.name() }).inc();
+    }
+
+    pub(crate) fn observe_quota_unanswered(&self) {
+        self.quota_unanswered.inc();
     }
 
     /// Counts a connection in this state until the guard is dropped.
@@ -158,6 +200,9 @@ mod tests {
         metrics.observe_turned_away(TurnedAway::Source);
         let _open = metrics.connection(ConnectionState::Authenticated);
         metrics.set_inflight_bytes(7);
+        metrics.observe_throttle(Duration::from_millis(5));
+        metrics.observe_quota_refused(QuotaKey::GroupsMax);
+        metrics.observe_quota_unanswered();
         let mut shown = String::new();
         encode(&mut shown, &registry).expect("text is written to memory");
         let sample = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();

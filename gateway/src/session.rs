@@ -1,7 +1,7 @@
 //! What a handler knows of the connection it serves: one principal on one cluster.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use headgate_metadata::catalog::{CatalogError, ClusterView};
 use headgate_metadata::id::{BrokerId, ClusterId, Revision, TopicId};
 use headgate_metadata::record::{ClusterRecord, ClusterState, TopicRecord};
 use headgate_storage_client::Caller;
+use headgate_storage_client::quota::Flow;
+use kafka_protocol::messages::ApiKey;
 use tokio::sync::Notify;
 
 use crate::api::Call;
@@ -18,6 +20,7 @@ use crate::authorize::{Identity, Subject};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
+use crate::quota::{ConnectionLease, TenantQuota};
 use crate::refusal::Refusal;
 use crate::shared::{AuditLine, Phase, Shared};
 
@@ -44,7 +47,15 @@ pub(crate) struct Session {
     pub(crate) remembered_fetch: FetchSessionSlot,
     identity: RwLock<Arc<Identity>>,
     departure: Departure,
+    connection: ConnectionLease,
+    /// The shortest session timeout of the group members on this connection, in ms.
+    member_timeout_ms: AtomicU64,
+    /// What the next answer adds to the throttle time, in ms.
+    slow_down_ms: AtomicU64,
 }
+
+/// The longest a connection is left unread at once.
+const MUTE_MAX: Duration = Duration::from_secs(10);
 
 /// Whether the client has gone, for handlers that wait.
 #[derive(Debug, Default)]
@@ -60,6 +71,7 @@ impl Session {
         broker: ListedBroker,
         source: SocketAddr,
         identity: Identity,
+        connection: ConnectionLease,
     ) -> Self {
         let arns = arns_of(cluster, &shared.parts.region);
         let lane = shared.budget.cluster(cluster.id);
@@ -73,8 +85,43 @@ impl Session {
             remembered_fetch,
             identity: RwLock::new(Arc::new(identity)),
             departure: Departure::default(),
+            connection,
+            member_timeout_ms: AtomicU64::new(u64::MAX),
+            slow_down_ms: AtomicU64::new(0),
             shared,
         }
+    }
+
+    /// The cluster's quotas at this gateway.
+    pub(crate) fn quota(&self) -> &Arc<TenantQuota> {
+        self.connection.quota()
+    }
+
+    /// How long a client whose request of this API is answered now is to hold back.
+    pub(crate) fn throttle(&self, key: ApiKey) -> Duration {
+        let flows: &[Flow] = match key {
+            ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => return Duration::ZERO,
+            ApiKey::Produce => &[Flow::Requests, Flow::BytesIn],
+            _ => &[Flow::Requests],
+        };
+        let own = Duration::from_millis(self.slow_down_ms.swap(0, Ordering::Relaxed));
+        self.quota().throttle(flows).max(own)
+    }
+
+    /// The next answer tells the client to hold back for so long at least.
+    pub(crate) fn slow_down(&self, by: Duration) {
+        self.slow_down_ms.fetch_max(by.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// The longest this connection is left unread at once: a member must be able to say that it lives.
+    pub(crate) fn mute_max(&self) -> Duration {
+        let timeout = Duration::from_millis(self.member_timeout_ms.load(Ordering::Relaxed));
+        MUTE_MAX.min(timeout / 3)
+    }
+
+    /// A group member with this session timeout joins on this connection.
+    pub(crate) fn note_member(&self, session_timeout: Duration) {
+        self.member_timeout_ms.fetch_min(session_timeout.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Who is connected.
@@ -130,12 +177,6 @@ impl Session {
     /// The same, once it contains everything committed before this call. Asked before answering that something is unknown.
     pub(crate) async fn fresh_view(&self) -> Result<Arc<ClusterView>, Refusal> {
         self.seen(self.shared.parts.catalog.refresh(self.cluster).await)
-    }
-
-    /// The view as it is now, for the parts of a request that looked at the store before all of them.
-    pub(crate) async fn view_after(&self, looked: Result<(), Refusal>) -> Result<Arc<ClusterView>, Refusal> {
-        looked?;
-        self.view().await
     }
 
     /// The same, once it contains an own change.

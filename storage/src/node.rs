@@ -25,7 +25,7 @@ use crate::housekeeping::Housekeeping;
 use crate::metrics::Metrics;
 use crate::open::Opened;
 use crate::producer_ids::ProducerIds;
-use crate::quota::QuotaService;
+use crate::quota::{PartitionQuotas, QuotaService};
 use crate::random::Random;
 use crate::read::Reader;
 use crate::room::{DiskRoom, FreeSpace, Room};
@@ -72,6 +72,7 @@ pub struct Node {
     groups: Arc<Coordinator>,
     producer_ids: ProducerIds,
     quotas: QuotaService,
+    partition_quotas: PartitionQuotas,
     flusher: Arc<Flusher>,
     housekeeping: Arc<Housekeeping>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -134,6 +135,7 @@ impl Node {
             groups: Arc::clone(&groups),
             producer_ids: ProducerIds::new(Arc::clone(&parts.store)),
             quotas: QuotaService::default(),
+            partition_quotas: PartitionQuotas::default(),
             flusher: Arc::clone(&flusher),
             housekeeping: Arc::new(housekeeping),
             tasks: Mutex::default(),

@@ -4,9 +4,11 @@
 //! gateway does with what it was granted ([`headgate_storage_client::quota`]), and what a client is told (the gateway).
 
 mod cluster_quota;
+mod partitions;
 mod rare;
 mod service;
 mod true_bucket;
 
 pub use cluster_quota::ClusterQuota;
+pub(crate) use partitions::PartitionQuotas;
 pub(crate) use service::QuotaService;

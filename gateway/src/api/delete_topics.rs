@@ -16,6 +16,7 @@ use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_creation::TopicRefused;
+use crate::topic_operation;
 
 /// From this version on topics are named by name or id.
 const STATES_FROM: i16 = 6;
@@ -27,8 +28,7 @@ pub(super) async fn handle(
     call: &Call,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, Some(request.timeout_ms)).await;
     let wanted = if call.version >= STATES_FROM {
         request.topics
     } else {
@@ -37,7 +37,7 @@ pub(super) async fn handle(
     };
     let mut results = Vec::with_capacity(wanted.len());
     for topic in wanted {
-        results.push(of_topic(session, call, topic, looked).await);
+        results.push(of_topic(session, call, topic, request.timeout_ms, &begun).await);
     }
     DeleteTopicsResponse::default().with_responses(results)
 }
@@ -46,13 +46,14 @@ async fn of_topic(
     session: &Session,
     call: &Call,
     topic: DeleteTopicState,
-    looked: Result<(), Refusal>,
+    timeout_ms: i32,
+    begun: &Result<(), TopicRefused>,
 ) -> DeletableTopicResult {
     let mut result = DeletableTopicResult::default().with_name(topic.name.clone());
     if call.version >= STATES_FROM {
         result.topic_id = topic.topic_id;
     }
-    let refused = match session.view_after(looked).await {
+    let refused = match topic_operation::view(session, begun).await {
         Ok(view) => match find(session, &view, &topic) {
             Ok(record) => {
                 // Named by id: whoever may delete it is told its name.
@@ -60,13 +61,11 @@ async fn of_topic(
                 if call.version >= STATES_FROM {
                     result.topic_id = record.id.uuid();
                 }
-                delete(session, &record).await.err()
+                delete(session, call, timeout_ms, &record).await.err()
             }
             Err(refused) => Some(refused),
         },
-        Err(_) => {
-            Some(TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available"))
-        }
+        Err(refused) => Some(refused),
     };
     let Some(refused) = refused else { return result };
     result.error_code = error_code::of_refusal(refused.refusal);
@@ -110,7 +109,13 @@ fn find(
     }
 }
 
-async fn delete(session: &Session, record: &TopicRecord) -> Result<(), TopicRefused> {
+async fn delete(
+    session: &Session,
+    call: &Call,
+    timeout_ms: i32,
+    record: &TopicRecord,
+) -> Result<(), TopicRefused> {
+    topic_operation::change_partitions(session, call, Some(timeout_ms), record.partitions).await?;
     let now = TimestampMs::new(session.shared.now_ms().max(0) as u64);
     let store = &*session.shared.parts.metadata;
     let deleted = topics::delete(store, session.cluster, &record.name, record.id, now).await;

@@ -15,6 +15,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_config::{self, ConfigRefused, Moment};
 use crate::topic_creation::TopicRefused;
+use crate::topic_operation;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -23,16 +24,15 @@ const SUBTRACT: i8 = 3;
 
 pub(super) async fn handle(
     session: &Session,
-    _call: &Call,
+    call: &Call,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, None).await;
     let mut seen = HashSet::new();
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let altered = if seen.insert((resource.resource_type, &resource.resource_name)) {
-            alter(session, resource, request.validate_only, looked).await
+            alter(session, resource, request.validate_only, &begun).await
         } else {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Each resource must appear at most once."))
         };
@@ -53,7 +53,7 @@ async fn alter(
     session: &Session,
     resource: &AlterConfigsResource,
     validate_only: bool,
-    looked: Result<(), Refusal>,
+    begun: &Result<(), TopicRefused>,
 ) -> Result<(), TopicRefused> {
     let name = &*resource.resource_name;
     match resource.resource_type {
@@ -66,10 +66,7 @@ async fn alter(
         }
         _ => return Err(TopicRefused::new(Refusal::InvalidRequest, "only configs of topics can be altered")),
     }
-    let view = session.view_after(looked).await;
-    let view = view.map_err(|_| {
-        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
-    })?;
+    let view = topic_operation::view(session, begun).await?;
     if !session.may_on_topic(&view, rights::INCREMENTAL_ALTER_CONFIGS, name) {
         return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
     }

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::target::Target;
 use crate::budget::InflightBytes;
+use crate::quota::BytesOut;
 use crate::session::Session;
 
 /// The longest a Fetch waits, whatever the client asks for.
@@ -23,13 +24,18 @@ pub(crate) struct Wait {
     pub(crate) isolation: Isolation,
 }
 
-/// Reads all targets that can be read; outcomes are in the order of those. The memory of what came is reserved.
+/// What was read, and the memory it stands for.
+pub(crate) type Gathered = (Vec<ReadOutcome>, InflightBytes);
+
+/// Reads all targets that can be read, `first` of it being set aside already; outcomes are in the order of those. The error says
+/// when the client should come again: the cluster has used up its quota meanwhile.
 pub(crate) async fn gather(
     session: &Session,
     caller: &Caller,
     targets: &[Target],
     wait: Wait,
-) -> (Vec<ReadOutcome>, InflightBytes) {
+    first: BytesOut,
+) -> Result<Gathered, Duration> {
     let deadline = Instant::now() + wait.time_max.min(WAIT_MAX);
     let partitions: Vec<PartitionRead> = targets
         .iter()
@@ -40,23 +46,29 @@ pub(crate) async fn gather(
         .collect();
     let failed = partitions.len() < targets.len();
     let request = ReadRequest { partitions, bytes_max: wait.bytes_max, isolation: wait.isolation };
-    let first = read(session, caller, &request).await;
+    // What may be read at once is enough, if the client wants to wait for more than that.
+    let bytes_min = wait.bytes_min.min(first.bytes());
+    let (gathered, out) = read(session, caller, &request, first).await;
     let answer_now = failed || wait.time_max.is_zero() || request.partitions.is_empty();
-    if answer_now || suffices(&first.0, wait.bytes_min) {
-        return first;
+    if answer_now || suffices(&gathered.0, bytes_min) {
+        out.settle(records_bytes(&gathered.0));
+        return Ok(gathered);
     }
-    drop(first);
+    drop((gathered, out));
     let from: Vec<(PartitionAddress, Offset)> =
         request.partitions.iter().map(|read| (read.partition, read.offset)).collect();
     let patience = deadline.saturating_duration_since(Instant::now());
     let waiting = Caller { patience, ..caller.clone() };
     select! {
         biased;
-        () = session.shared.parts.storage.await_data(&waiting, &from, wait.bytes_min) => {}
+        () = session.shared.parts.storage.await_data(&waiting, &from, bytes_min) => {}
         () = session.pointless() => {}
         () = sleep_until(deadline) => {}
     }
-    read(session, caller, &request).await
+    let out = session.quota().reserve_out(wait.bytes_max).await?;
+    let (gathered, out) = read(session, caller, &request, out).await;
+    out.settle(records_bytes(&gathered.0));
+    Ok(gathered)
 }
 
 /// Room is taken before the owners are asked, and what was not needed given back.
@@ -64,14 +76,15 @@ async fn read(
     session: &Session,
     caller: &Caller,
     request: &ReadRequest,
-) -> (Vec<ReadOutcome>, InflightBytes) {
-    let room = u32::try_from(request.bytes_max).unwrap_or(u32::MAX);
+    out: BytesOut,
+) -> (Gathered, BytesOut) {
+    let room = u32::try_from(out.bytes()).unwrap_or(u32::MAX);
     let mut reserved = session.lane.clone().reserve_up_to(room).await;
-    let request = ReadRequest { bytes_max: request.bytes_max.min(reserved.bytes()), ..request.clone() };
+    let request = ReadRequest { bytes_max: out.bytes().min(reserved.bytes()), ..request.clone() };
     let outcomes = session.shared.parts.storage.read(caller, &request).await;
     debug_assert_eq!(outcomes.len(), request.partitions.len(), "one outcome per partition");
     reserved.shrink(records_bytes(&outcomes));
-    (outcomes, reserved)
+    ((outcomes, reserved), out)
 }
 
 fn records_bytes(outcomes: &[ReadOutcome]) -> u64 {

@@ -11,5 +11,6 @@ mod malformed;
 mod metadata;
 mod order;
 mod produce;
+mod quotas;
 mod support;
 mod versions;

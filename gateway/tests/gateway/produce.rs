@@ -22,7 +22,7 @@ pub(crate) fn produce(topic: &str, partition: i32, records: u32) -> ProduceReque
     produce_bytes(topic, partition, Some(batch(records)))
 }
 
-fn produce_bytes(topic: &str, partition: i32, records: Option<Bytes>) -> ProduceRequest {
+pub(crate) fn produce_bytes(topic: &str, partition: i32, records: Option<Bytes>) -> ProduceRequest {
     let data = PartitionProduceData::default().with_index(partition).with_records(records);
     let topic = TopicProduceData::default().with_name(name(topic)).with_partition_data(vec![data]);
     ProduceRequest::default().with_acks(-1).with_timeout_ms(30_000).with_topic_data(vec![topic])

@@ -6,6 +6,6 @@ pub(crate) mod harness;
 pub(crate) mod signer;
 pub(crate) mod storage;
 
-pub(crate) use batch::batch;
+pub(crate) use batch::{batch, batch_of_bytes};
 pub(crate) use client::Client;
 pub(crate) use harness::Harness;

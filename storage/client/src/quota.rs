@@ -23,6 +23,8 @@ use headgate_metadata::id::{Incarnation, Revision};
 use headgate_metadata::quota::{QuotaKey, QuotaLimits};
 use serde::{Deserialize, Serialize};
 
+use crate::read::PartitionAddress;
+
 pub use debt::DebtBucket;
 pub use flow_bucket::{FlowBucket, Ticket};
 pub use lease::QuotaLease;
@@ -183,6 +185,29 @@ pub enum Charged {
         /// Its id.
         group: Arc<str>,
     },
+}
+
+/// Which way bytes went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Direction {
+    /// Written.
+    In,
+    /// Read.
+    Out,
+}
+
+/// Bytes that went into or out of one partition while its cluster had nothing to lend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionCharge {
+    /// Which.
+    pub partition: PartitionAddress,
+    /// Which way.
+    pub direction: Direction,
+    /// How many.
+    pub bytes: u64,
+    /// How many a second the cluster's quota gives a partition.
+    pub limit: u64,
 }
 
 /// What becomes of a [`Charge`].

@@ -1,5 +1,7 @@
 //! The operations themselves.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
 
@@ -9,7 +11,7 @@ use crate::group::{
     CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
     Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
 };
-use crate::quota::{Charge, ChargeOutcome, QuotaGrant, QuotaReport};
+use crate::quota::{Charge, ChargeOutcome, PartitionCharge, QuotaGrant, QuotaReport};
 use crate::read::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError, ReadOutcome, ReadRequest};
 use crate::usage::{PartitionSize, SentBytes};
 
@@ -144,4 +146,14 @@ pub trait Storage: Send + std::marker::Sync + 'static {
         slot: SlotId,
         charge: Charge,
     ) -> Result<ChargeOutcome, Unavailable>;
+
+    /// Charges partitions of one slot with what went into or out of them, at their owner, and learns how long each is over its
+    /// limit now. Asked only while the cluster has nothing to lend. Not safe to retry after a lost reply: it may be charged
+    /// twice, which slows the partition down a little more.
+    async fn charge_partitions(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable>;
 }

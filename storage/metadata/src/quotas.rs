@@ -1,9 +1,10 @@
 //! The quotas of clusters in the store, and what a gateway holds of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use tokio::sync::watch;
 
 use crate::attempt::{self, ATTEMPTS_MAX};
 use crate::follow::{Following, News};
@@ -71,22 +72,28 @@ pub async fn set(
 /// The quotas of all clusters, kept fresh by a watch.
 #[derive(Debug)]
 pub struct Quotas {
-    set: Arc<DashMap<String, (QuotaLimits, Revision)>>,
+    set: Arc<DashMap<ClusterId, (QuotaLimits, Revision)>>,
+    changes: watch::Sender<u64>,
     following: Following,
 }
 
 impl Quotas {
     /// Reads what is set and keeps it fresh from now on. Must be called in a tokio runtime. Dropping it ends its task.
     pub async fn start(store: SharedStore) -> Result<Arc<Self>, MetadataError> {
-        let set = Arc::new(DashMap::new());
-        let sink = keep(Arc::clone(&set));
+        let (set, changes) = (Arc::new(DashMap::new()), watch::Sender::new(0));
+        let sink = keep(Arc::clone(&set), changes.clone());
         let following = Following::start(store, keys::QUOTAS.to_owned(), sink).await?;
-        Ok(Arc::new(Self { set, following }))
+        Ok(Arc::new(Self { set, changes, following }))
     }
 
     /// What holds for a cluster, and since which revision; from memory.
     pub fn limits(&self, cluster: ClusterId) -> (QuotaLimits, Revision) {
-        self.set.get(&keys::quota(cluster)).map_or_else(Default::default, |set| *set)
+        self.set.get(&cluster).map_or_else(Default::default, |set| *set)
+    }
+
+    /// Changes whenever a quota of any cluster was set.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Waits until every change up to `revision` is in here.
@@ -95,33 +102,44 @@ impl Quotas {
     }
 }
 
-fn keep(kept: Arc<DashMap<String, (QuotaLimits, Revision)>>) -> impl FnMut(News) + Send + 'static {
-    move |news| match news {
-        News::All(entries, _) => {
-            kept.retain(|key, _| entries.iter().any(|entry| entry.key == *key));
-            for entry in &entries {
-                put(&kept, entry);
+fn keep(
+    kept: Arc<DashMap<ClusterId, (QuotaLimits, Revision)>>,
+    told: watch::Sender<u64>,
+) -> impl FnMut(News) + Send + 'static {
+    move |news| {
+        match news {
+            News::All(entries, _) => {
+                let present: HashSet<ClusterId> =
+                    entries.iter().filter_map(|entry| cluster_of(&entry.key)).collect();
+                kept.retain(|cluster, _| present.contains(cluster));
+                for entry in &entries {
+                    put(&kept, entry);
+                }
             }
-        }
-        News::Some(changes) => {
-            for event in changes.events {
-                match event.value {
-                    Some(value) => {
-                        put(&kept, &Entry { key: event.key, value, modified: event.revision });
+            News::Some(changes) => {
+                for event in changes.events {
+                    match event.value {
+                        Some(value) => {
+                            put(&kept, &Entry { key: event.key, value, modified: event.revision });
+                        }
+                        None => drop(cluster_of(&event.key).map(|cluster| kept.remove(&cluster))),
                     }
-                    None => drop(kept.remove(&event.key)),
                 }
             }
         }
+        told.send_modify(|version| *version += 1);
     }
 }
 
-fn put(kept: &DashMap<String, (QuotaLimits, Revision)>, entry: &Entry) {
+fn cluster_of(key: &str) -> Option<ClusterId> {
+    key.strip_prefix(keys::QUOTAS)?.parse().ok()
+}
+
+fn put(kept: &DashMap<ClusterId, (QuotaLimits, Revision)>, entry: &Entry) {
+    let Some(cluster) = cluster_of(&entry.key) else { return };
     match attempt::decode::<QuotaRecord>(entry) {
-        Ok(record) => {
-            kept.insert(entry.key.clone(), (QuotaLimits::with(&record.set), entry.modified));
-        }
+        Ok(record) => drop(kept.insert(cluster, (QuotaLimits::with(&record.set), entry.modified))),
         // Better the quotas of a moment ago than none or the defaults.
-        Err(error) => tracing::error!(key = entry.key, %error, "quotas not readable, keeping the last ones"),
+        Err(error) => tracing::error!(%cluster, %error, "quotas not readable, keeping the last ones"),
     }
 }

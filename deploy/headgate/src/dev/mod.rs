@@ -27,6 +27,7 @@ use headgate_metadata::counters;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::TimestampMs;
 use headgate_metadata::principals::Principals;
+use headgate_metadata::quotas::Quotas;
 use headgate_metadata::record::CellRecord;
 use headgate_metadata::store::SharedStore;
 use headgate_storage::clock::SystemClock;
@@ -119,6 +120,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
     let parts = GatewayParts {
         storage: Arc::clone(&node) as _,
         catalog: Arc::clone(&catalog),
+        quotas: Quotas::start(Arc::clone(&store)).await?,
         principals: Arc::clone(&principals),
         metadata: Arc::clone(&store),
         audit: Arc::clone(&audit),

@@ -12,6 +12,22 @@ pub(crate) fn batch(count: u32) -> Bytes {
         varint(&mut records, record.len() as i64);
         records.extend(record);
     }
+    batch_of(count, &records)
+}
+
+/// A batch of one record with a null key and a value of so many bytes.
+pub(crate) fn batch_of_bytes(bytes: usize) -> Bytes {
+    let mut record = vec![0, 0, 0, 1];
+    varint(&mut record, bytes as i64);
+    record.extend(vec![b'v'; bytes]);
+    record.push(0);
+    let mut records = Vec::new();
+    varint(&mut records, record.len() as i64);
+    records.extend(record);
+    batch_of(1, &records)
+}
+
+fn batch_of(count: u32, records: &[u8]) -> Bytes {
     let mut batch = vec![0; 61];
     batch[8..12].copy_from_slice(&(49 + records.len() as i32).to_be_bytes());
     batch[16] = 2;

@@ -14,6 +14,8 @@ use headgate_metadata::catalog::Catalog;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, ClusterId, Incarnation, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
+use headgate_metadata::quota::QuotaKey;
+use headgate_metadata::quotas::Quotas;
 use headgate_metadata::record::{AccessKeyRecord, AccessKeyStatus, ClusterRecord, ClusterState, UserRecord};
 use headgate_metadata::store::SharedStore;
 use headgate_metadata::{clusters, users};
@@ -54,6 +56,7 @@ pub(crate) struct Harness {
     pub(crate) storage: Arc<FakeStorage>,
     pub(crate) store: SharedStore,
     pub(crate) principals: Arc<Principals>,
+    quotas: Arc<Quotas>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) master_key: MasterKey,
     pub(crate) cluster: ClusterRecord,
@@ -79,9 +82,11 @@ impl Harness {
         let clock = Arc::new(HandClock(Mutex::new(UnixTime::from_seconds(1_800_000_000))));
         let (storage, audit) = (FakeStorage::new(), Arc::new(AuditMemory::default()));
         let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let quotas = Quotas::start(Arc::clone(&store)).await.expect("the store is in memory");
         let parts = GatewayParts {
             storage: Arc::clone(&storage) as _,
             catalog: Catalog::start(Arc::clone(&store)).await.expect("the store is in memory"),
+            quotas: Arc::clone(&quotas),
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&store),
             audit: Arc::clone(&audit) as _,
@@ -120,6 +125,7 @@ impl Harness {
             storage,
             store,
             principals,
+            quotas,
             clock,
             master_key,
             cluster,
@@ -127,6 +133,13 @@ impl Harness {
             audit,
             roots,
         }
+    }
+
+    /// Sets quotas of the cluster. For connections made afterwards.
+    pub(crate) async fn set_quotas(&self, set: &[(QuotaKey, u64)]) {
+        let changes = set.iter().map(|(key, value)| (*key, Some(*value))).collect();
+        let set = headgate_metadata::quotas::set(&*self.store, self.cluster.id, &changes).await;
+        self.quotas.catch_up(set.expect("the cluster exists").1).await.expect("the store is in memory");
     }
 
     /// A connection as administrator, without TLS.

@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::debt::seconds;
-use super::{DebtBucket, FlowGrant, FlowReport, LEASE, Standing};
+use super::{CONTENDED_INTERVAL, DebtBucket, FlowGrant, FlowReport, LEASE, Standing};
 
 /// Names a request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,6 +50,10 @@ pub struct FlowBucket {
     cluster_rate: u64,
     low_water: f64,
     reported: (u64, u64),
+    /// What was refused since the last report, and is wanted still.
+    refused: u64,
+    /// Up to when the rate is promised to those that were refused.
+    promised: Duration,
     /// What this node has left for the cluster, while it is asked for more than it can do.
     node: Option<DebtBucket>,
 }
@@ -81,6 +85,8 @@ impl FlowBucket {
             cluster_rate: 0,
             low_water: 0.0,
             reported: (0, 0),
+            refused: 0,
+            promised: now,
             node: None,
         }
     }
@@ -126,15 +132,25 @@ impl FlowBucket {
         }
     }
 
-    /// Sets aside up to `amount` of what may be used at once; `None` when nothing may. [`Self::settle`] ends it.
+    /// Sets aside up to `amount` of what may be used at once, and at least `least`; `None` when nothing may.
+    /// [`Self::settle`] ends it.
     pub fn reserve(&mut self, amount: u64, least: u64, now: Duration) -> Option<u64> {
         let room = self.room(now);
         if !self.waiters.is_empty() || !self.may_go(0, now) {
+            self.refused += amount.min(least);
             return None;
         }
         let amount = amount.min((room as u64).max(least));
         self.reserved += amount;
         Some(amount)
+    }
+
+    /// When whoever was refused a reservation of about `amount` should come again: each is told another time, so that the first
+    /// to come is the first to be served.
+    pub fn promise(&mut self, amount: u64, now: Duration) -> Duration {
+        let slot = self.promised.max(now + self.throttle(now));
+        self.promised = slot + seconds(amount as f64 / self.rate.max(1.0));
+        slot.saturating_sub(now)
     }
 
     /// Ends a reservation: `used` of it, or more than it, was used.
@@ -194,7 +210,9 @@ impl FlowBucket {
     pub fn throttle(&self, now: Duration) -> Duration {
         let waiting = self.waiting() as f64;
         let quota = match waiting - self.room(now) {
-            owed if self.contended && owed > 0.0 => seconds(owed / self.rate.max(f64::MIN_POSITIVE)),
+            owed if self.contended && owed > 0.0 && self.rate > 0.0 => seconds(owed / self.rate),
+            // Nothing is shared out to this gateway, because nothing was wanted here: it will be once it has reported.
+            owed if self.contended && owed > 0.0 => CONTENDED_INTERVAL,
             _ => Duration::ZERO,
         };
         let node = self.node.map(|mut node| {
@@ -217,6 +235,16 @@ impl FlowBucket {
     /// What was used since the start.
     pub fn used(&self) -> u64 {
         self.used
+    }
+
+    /// Whether a client may have to be told a throttle time.
+    pub fn may_throttle(&self) -> bool {
+        self.contended || self.node.is_some()
+    }
+
+    /// Whether what is there may be used in any order: nobody waits, and nothing is scarce.
+    pub fn is_free(&self) -> bool {
+        self.waiters.is_empty() && !self.may_throttle()
     }
 
     /// Whether the coordinator has last said that there is not enough for all.
@@ -264,14 +292,15 @@ impl FlowBucket {
 
     /// What the coordinator is told.
     pub fn report(&mut self, now: Duration) -> FlowReport {
-        self.reported = (self.used, self.waiting());
+        let refused = std::mem::take(&mut self.refused);
+        self.reported = (self.used, self.waiting() + refused);
         FlowReport {
             used: self.used,
             counted: self.counted,
             allowed: self.allowed(now).max(0.0) as u64,
             rate: self.rate,
             waiting: self.reported.1,
-            aged: self.aged(now),
+            aged: self.aged(now) + refused,
             heard: self.heard.map(|(standing, at)| Standing { age: now.saturating_sub(at), ..standing }),
         }
     }
@@ -288,12 +317,12 @@ impl FlowBucket {
     pub(super) fn is_short(&self, now: Duration) -> bool {
         let room = self.room(now);
         !self.contended && self.used > self.reported.0 && (room < 0.0 || room < self.low_water)
-            || !self.contended && !self.waiters.is_empty()
+            || !self.contended && (!self.waiters.is_empty() || self.refused > 0)
     }
 
     /// There is something to tell: use since the last report, or a last report that was not "nothing any more".
     pub(super) fn is_busy(&self) -> bool {
-        self.used > self.reported.0 || !self.waiters.is_empty() || self.reported.1 > 0
+        self.used > self.reported.0 || !self.waiters.is_empty() || self.refused + self.reported.1 > 0
     }
 }
 

@@ -35,6 +35,7 @@ pub struct QuotaLease {
     quiet: bool,
     gateways: u32,
     connections: u32,
+    connections_reported: u32,
 }
 
 impl QuotaLease {
@@ -50,6 +51,7 @@ impl QuotaLease {
             quiet: true,
             gateways: 1,
             connections: 0,
+            connections_reported: 0,
         }
     }
 
@@ -81,10 +83,15 @@ impl QuotaLease {
         if contended || !busy && !self.quiet {
             return Some(reported + CONTENDED_INTERVAL);
         }
-        if busy {
+        if busy || connections != self.connections_reported {
             return Some(reported + REPORT_INTERVAL);
         }
         (connections > 0).then_some(reported + CONNECTIONS_INTERVAL)
+    }
+
+    /// When the next request that waits may go, if no grant comes before.
+    pub fn next_release(&self, now: Duration) -> Option<Duration> {
+        self.flows.iter().filter_map(|flow| flow.next_release(now)).min()
     }
 
     /// The next report.
@@ -97,6 +104,7 @@ impl QuotaLease {
     ) -> QuotaReport {
         self.quiet = !self.flows.iter().any(FlowBucket::is_busy);
         self.sequence += 1;
+        self.connections_reported = connections;
         self.reported = Some(now);
         self.unanswered.get_or_insert(now);
         QuotaReport {
@@ -134,6 +142,11 @@ impl QuotaLease {
             let quota = terms.limits.get(flow.quota()) as f64;
             bucket.go_on(quota * FAIL_OPEN_PART / f64::from(self.gateways.max(1)), now);
         }
+    }
+
+    /// Nothing is leased that could be used without a report: the next request must be seen.
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// Whether it goes on without the coordinator.

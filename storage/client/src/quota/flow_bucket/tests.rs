@@ -97,3 +97,15 @@ fn an_overloaded_node_slows_a_cluster_that_has_tokens() {
     bucket.limit_to(None, at(100));
     assert_eq!(bucket.charge(500, at(100)), None);
 }
+
+#[test]
+fn whoever_is_refused_is_told_a_time_of_its_own_and_is_wanted_still() {
+    let mut bucket = granted(0, 100.0, true);
+    bucket.spend(50, at(0));
+    assert_eq!(bucket.reserve(1000, 10, at(0)), None);
+    assert_eq!(bucket.promise(10, at(0)), at(500));
+    assert_eq!(bucket.reserve(1000, 10, at(0)), None);
+    assert_eq!(bucket.promise(10, at(0)), at(600));
+    assert_eq!(bucket.report(at(0)).waiting, 20);
+    assert_eq!(bucket.report(at(0)).waiting, 0);
+}
