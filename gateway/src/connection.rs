@@ -6,6 +6,7 @@
 mod answer;
 mod authenticated;
 mod frame;
+mod leaving;
 mod reauthentication;
 mod request;
 mod throttle_field;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headgate_metadata::id::ClusterId;
 use headgate_metadata::record::ClusterState;
+use headgate_storage_client::quota::QuotaExplanation;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -112,6 +113,11 @@ impl Gateway {
                 Err(error) => tracing::error!(%cluster, %error, "cluster's own port not opened"),
             }
         }
+    }
+
+    /// Why a cluster is slowed down here; `None` if no client of it is connected.
+    pub fn explain_quotas(&self, cluster: ClusterId) -> Option<QuotaExplanation> {
+        self.shared.quotas.get(cluster).map(|tenant| tenant.explain())
     }
 
     /// Stops accepting, ends long waits, closes each connection at its first idle moment and all at the deadline, and

@@ -75,6 +75,7 @@ impl ReachedGroup {
         let max = session.quota().limit(QuotaKey::GroupsMax);
         if groups.len() as u64 > max {
             session.shared.metrics.observe_quota_refused(QuotaKey::GroupsMax);
+            session.quota().note_refusal(QuotaKey::GroupsMax);
             return Err(full());
         }
         Ok(())

@@ -7,23 +7,28 @@
 //! | `headgate_gateway_denials_total` | `action` | requests or parts of them denied by policy |
 //! | `headgate_gateway_connections` | `state` | open connections |
 //! | `headgate_gateway_connections_refused_total` | `reason` | connections turned away before a byte was read |
-//! | `headgate_gateway_throttles_total` | – | answers with a throttle time |
-//! | `headgate_gateway_throttled_seconds_total` | – | throttle times told, together |
+//! | `headgate_gateway_throttles_total` | `cluster`, `limit` | answers with a throttle time |
+//! | `headgate_gateway_throttled_seconds_total` | `cluster`, `limit` | throttle times told, together |
+//! | `headgate_gateway_quota_use` | `cluster`, `quota` | bytes or requests a second, all gateways together, as last heard |
+//! | `headgate_gateway_quota_limit` | `cluster`, `quota` | what the quota allows a second |
 //! | `headgate_gateway_quota_refusals_total` | `quota` | operations and connections refused by a cluster's quota |
 //! | `headgate_gateway_quota_unanswered_total` | – | times a quota coordinator did not answer |
 //! | `headgate_gateway_inflight_bytes` | – | memory of requests and responses in flight, shared part |
 
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use headgate_iam::{KafkaAction, Mechanism};
 use headgate_metadata::audit::AuditResult;
+use headgate_metadata::id::ClusterId;
 use headgate_metadata::quota::QuotaKey;
+use headgate_storage_client::quota::Flow;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::quota::Throttle;
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ApiLabel {
@@ -39,6 +44,18 @@ struct LoginLabel {
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActionLabel {
     action: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ThrottleLabel {
+    cluster: String,
+    limit: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterQuotaLabel {
+    cluster: String,
+    quota: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -85,8 +102,10 @@ pub(crate) struct GatewayMetrics {
     connections: Family<StateLabel, Gauge>,
     refused: Family<ReasonLabel, Counter>,
     inflight_bytes: Gauge,
-    throttles: Counter,
-    throttled_seconds: Counter<f64, AtomicU64>,
+    throttles: Family<ThrottleLabel, Counter>,
+    throttled_seconds: Family<ThrottleLabel, Counter<f64, AtomicU64>>,
+    quota_use: Family<ClusterQuotaLabel, Gauge>,
+    quota_limit: Family<ClusterQuotaLabel, Gauge>,
     quota_refusals: Family<QuotaLabel, Counter>,
     quota_unanswered: Counter,
 }
@@ -108,6 +127,8 @@ impl GatewayMetrics {
         );
         registry.register("throttles", "Answers with a throttle time", metrics.throttles.clone());
         registry.register("throttled_seconds", "Throttle times told", metrics.throttled_seconds.clone());
+        registry.register("quota_use", "Use a second, all gateways together", metrics.quota_use.clone());
+        registry.register("quota_limit", "The quota a second", metrics.quota_limit.clone());
         registry.register("quota_refusals", "Operations refused by a quota", metrics.quota_refusals.clone());
         registry.register(
             "quota_unanswered",
@@ -145,9 +166,26 @@ impl GatewayMetrics {
     }
 
     /// A client was told to hold back.
-    pub(crate) fn observe_throttle(&self, throttle: Duration) {
-        self.throttles.inc();
-        self.throttled_seconds.inc_by(throttle.as_secs_f64());
+    pub(crate) fn observe_throttle(&self, cluster: ClusterId, throttle: Throttle) {
+        let label = ThrottleLabel { cluster: cluster.to_string(), limit: throttle.limit.name() };
+        self.throttles.get_or_create(&label).inc();
+        self.throttled_seconds.get_or_create(&label).inc_by(throttle.time.as_secs_f64());
+    }
+
+    /// What a cluster uses of a quota a second, all gateways together, as last heard.
+    pub(crate) fn set_quota(&self, cluster: ClusterId, quota: QuotaKey, used: u64, limit: u64) {
+        let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: quota.name() };
+        self.quota_use.get_or_create(&label).set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.quota_limit.get_or_create(&label).set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// The cluster is not in use here any more: its gauges end.
+    pub(crate) fn forget_quotas(&self, cluster: ClusterId) {
+        for flow in Flow::ALL {
+            let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: flow.quota().name() };
+            self.quota_use.remove(&label);
+            self.quota_limit.remove(&label);
+        }
     }
 
     pub(crate) fn observe_quota_refused(&self, quota: QuotaKey) {
@@ -186,9 +224,12 @@ impl Drop for OpenConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus_client::encoding::text::encode;
 
     use super::*;
+    use crate::quota::Limit;
 
     #[test]
     fn the_table_above_names_every_metric() {
@@ -200,7 +241,10 @@ mod tests {
         metrics.observe_turned_away(TurnedAway::Source);
         let _open = metrics.connection(ConnectionState::Authenticated);
         metrics.set_inflight_bytes(7);
-        metrics.observe_throttle(Duration::from_millis(5));
+        let cluster = ClusterId::from_random(1);
+        let limit = Limit::Quota(QuotaKey::RequestsPerSecond);
+        metrics.observe_throttle(cluster, Throttle { limit, time: Duration::from_millis(5) });
+        metrics.set_quota(cluster, QuotaKey::RequestsPerSecond, 1, 2);
         metrics.observe_quota_refused(QuotaKey::GroupsMax);
         metrics.observe_quota_unanswered();
         let mut shown = String::new();

@@ -12,6 +12,9 @@
 //! Start at [`TenantQuota`].
 
 mod charges;
+mod explain;
+mod history;
+mod limit;
 mod partitions;
 mod pilot;
 mod tenant;
@@ -19,6 +22,7 @@ mod tenants;
 mod turn;
 
 pub(crate) use charges::{ConnectionLease, Over};
+pub(crate) use limit::{Limit, Throttle};
 pub(crate) use pilot::fly;
 pub(crate) use tenant::{BytesOut, TenantQuota};
 pub(crate) use tenants::TenantQuotas;

@@ -20,7 +20,7 @@ use crate::authorize::{Identity, Subject};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
-use crate::quota::{ConnectionLease, TenantQuota};
+use crate::quota::{ConnectionLease, TenantQuota, Throttle};
 use crate::refusal::Refusal;
 use crate::shared::{AuditLine, Phase, Shared};
 
@@ -50,8 +50,7 @@ pub(crate) struct Session {
     connection: ConnectionLease,
     /// The shortest session timeout of the group members on this connection, in ms.
     member_timeout_ms: AtomicU64,
-    /// What the next answer adds to the throttle time, in ms.
-    slow_down_ms: AtomicU64,
+    slow_down: SlowDown,
 }
 
 /// The longest a connection is left unread at once.
@@ -62,6 +61,28 @@ const MUTE_MAX: Duration = Duration::from_secs(10);
 struct Departure {
     gone: AtomicBool,
     notify: Notify,
+}
+
+/// What the next answer adds to the throttle time. Looked at for every answer, and set for few.
+#[derive(Debug, Default)]
+struct SlowDown {
+    is_set: AtomicBool,
+    by: Mutex<Option<Throttle>>,
+}
+
+impl SlowDown {
+    fn add(&self, by: Throttle) {
+        let mut longest = self.by.lock().expect("nobody panics while holding it");
+        *longest = Throttle::longer(*longest, Some(by));
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Throttle> {
+        if !self.is_set.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.by.lock().expect("nobody panics while holding it").take()
+    }
 }
 
 impl Session {
@@ -87,7 +108,7 @@ impl Session {
             departure: Departure::default(),
             connection,
             member_timeout_ms: AtomicU64::new(u64::MAX),
-            slow_down_ms: AtomicU64::new(0),
+            slow_down: SlowDown::default(),
             shared,
         }
     }
@@ -97,20 +118,26 @@ impl Session {
         self.connection.quota()
     }
 
-    /// How long a client whose request of this API is answered now is to hold back.
-    pub(crate) fn throttle(&self, key: ApiKey) -> Duration {
+    /// How long a client whose request of this API is answered now is to hold back; it is counted as told.
+    pub(crate) fn throttle(&self, key: ApiKey) -> Option<Throttle> {
         let flows: &[Flow] = match key {
-            ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => return Duration::ZERO,
+            ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => return None,
             ApiKey::Produce => &[Flow::Requests, Flow::BytesIn],
             _ => &[Flow::Requests],
         };
-        let own = Duration::from_millis(self.slow_down_ms.swap(0, Ordering::Relaxed));
-        self.quota().throttle(flows).max(own)
+        let longest = Throttle::longer(self.quota().throttle(flows), self.slow_down.take())?;
+        // Told in whole milliseconds, and never as none.
+        let time = longest.time.min(self.mute_max());
+        let time = Duration::from_millis(time.as_micros().div_ceil(1_000) as u64);
+        let told = Throttle { time, ..longest };
+        self.quota().note_throttle(&self.identity().arn, told);
+        self.shared.metrics.observe_throttle(self.cluster, told);
+        Some(told)
     }
 
     /// The next answer tells the client to hold back for so long at least.
-    pub(crate) fn slow_down(&self, by: Duration) {
-        self.slow_down_ms.fetch_max(by.as_millis() as u64, Ordering::Relaxed);
+    pub(crate) fn slow_down(&self, by: Throttle) {
+        self.slow_down.add(by);
     }
 
     /// The longest this connection is left unread at once: a member must be able to say that it lives.

@@ -14,7 +14,7 @@ use kafka_protocol::messages::ApiKey;
 use tokio::time::sleep;
 
 use crate::api::Call;
-use crate::quota::Over;
+use crate::quota::{Limit, Over, Throttle};
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_creation::TopicRefused;
@@ -67,7 +67,9 @@ async fn charge(
             Ok(())
         }
         Err(over) => {
-            session.slow_down(over.retry_after.unwrap_or_default());
+            if let Some(time) = over.retry_after {
+                session.slow_down(Throttle { limit: Limit::Quota(over.quota), time });
+            }
             if tells_quota(call) {
                 return Err(TopicRefused::new(Refusal::QuotaExceeded, text(session, over)));
             }

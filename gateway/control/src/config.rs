@@ -5,6 +5,8 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use headgate_metadata::id::AccountId;
+
 /// Numbers and names an operator turns.
 #[derive(Debug, Clone)]
 pub struct ControlConfig {
@@ -14,6 +16,8 @@ pub struct ControlConfig {
     pub cell_slots: u16,
     /// The listener ports that clusters are given; `None` where clusters are reached by name.
     pub cluster_ports: Option<RangeInclusive<u16>>,
+    /// The account whose users may set quotas, of clusters of all accounts; `None` = nobody may.
+    pub operator_account: Option<AccountId>,
     /// The longest request body. Default 1 MiB; higher: a stranger can make the process hold more memory; lower: big
     /// policies are refused.
     pub request_bytes_max: usize,
@@ -76,6 +80,7 @@ impl ControlConfig {
             region: region.into(),
             cell_slots,
             cluster_ports: None,
+            operator_account: None,
             request_bytes_max: 1 << 20,
             in_flight_bytes_max: 64 << 20,
             connections_max: 1_024,

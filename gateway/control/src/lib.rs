@@ -31,7 +31,7 @@ mod tags;
 mod xml;
 
 pub use bill::{BillQuery, BillSource, BillSourceError};
-pub use components::{Bootstrap, Components, SharedClock, SharedRandom};
+pub use components::{Bootstrap, Components, SharedClock, SharedQuotas, SharedRandom};
 pub use config::{ControlConfig, InvalidControlConfig};
 pub use metrics::ControlMetrics;
 pub use server::{ControlServer, ServeError};

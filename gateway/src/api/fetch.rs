@@ -17,6 +17,7 @@ use crate::fetch::{
     Asked, FetchAnswer, FetchEntry, Target, TopicRef, Wait, Wanted, begin, encode, finish, forget, gather,
     is_full, resolve,
 };
+use crate::quota::{Limit, Throttle};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -66,7 +67,8 @@ pub(super) async fn handle(
 /// Over the quota of bytes out: no partition is named, and the client comes again when it is told to. Clients take that for
 /// what it is only if there is a time to hold back.
 fn throttled(session: &Session, call: &Call, session_id: i32, again: Duration) -> Answer {
-    session.slow_down(again.max(Duration::from_millis(1)));
+    let limit = Limit::Quota(QuotaKey::BytesOutPerSecond);
+    session.slow_down(Throttle { limit, time: again.max(Duration::from_millis(1)) });
     let answer = FetchAnswer { error_code: error_code::NONE, session_id, entries: Vec::new() };
     Answer::Respond(encode(call, &answer, None))
 }

@@ -20,13 +20,13 @@ use kafka_protocol::messages::ApiKey;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::frame::{Frame, FrameError};
+use super::leaving::{Leaving, hold};
 use super::reauthentication::Reauthentication;
 use super::request::{Incoming, NoRequest, parse};
-use super::throttle_field::ThrottleField;
-use super::{Answer, ByteStream, Ended, Response, Transport};
+use super::{Answer, ByteStream, Ended, Transport};
 use crate::api::table::{Answering, Handler, Started, Starting};
 use crate::api::{Malformed, api_versions};
 use crate::budget::InflightBytes;
@@ -368,31 +368,6 @@ impl<S: ByteStream> Authenticated<S> {
         if !throttle.is_zero() {
             self.muted_until = Instant::now() + throttle;
             self.reauthentication.put_off(throttle);
-            self.shared.metrics.observe_throttle(throttle);
-        }
-    }
-}
-
-/// What is known of an answer before it is there: whose it is, and to which request.
-struct Leaving {
-    session: Arc<Session>,
-    key: ApiKey,
-    version: i16,
-}
-
-impl Leaving {
-    /// Adds how long the client is to hold back. It is told whole milliseconds, and never less than one.
-    fn throttle(&self, answer: Answer) -> Answer {
-        let session = &self.session;
-        let told = session.throttle(self.key).min(session.mute_max());
-        let told = Duration::from_millis(told.as_micros().div_ceil(1000) as u64);
-        match answer {
-            Answer::Respond(response) => {
-                let throttle_field = ThrottleField::of(self.key, self.version);
-                Answer::Respond(Response { throttle: told, throttle_field, ..response })
-            }
-            Answer::Silence { .. } => Answer::Silence { throttle: told },
-            ending @ (Answer::RespondThenClose(_) | Answer::Close(_)) => ending,
         }
     }
 }
@@ -401,21 +376,6 @@ impl Leaving {
 fn request_span(incoming: &Incoming) -> Span {
     let Incoming { api, call, .. } = incoming;
     tracing::debug_span!("request", id = call.request.0, api = api.name, version = call.version, client = %call.client_id)
-}
-
-/// Keeps the frame's memory reserved until its request is answered; the answer learns how long the client is to hold back.
-fn hold(started: Starting, leaving: Leaving, span: Span, reserved: InflightBytes) -> Starting {
-    Box::pin(async move {
-        let started = started.instrument(span.clone()).await?;
-        Ok(match started {
-            Started::Answered(answer) => Started::Answered(leaving.throttle(answer)),
-            Started::Pending(pending) => Started::Pending(Box::pin(async move {
-                let answer = pending.instrument(span).await;
-                drop(reserved);
-                answer.map(|answer| leaving.throttle(answer))
-            })),
-        })
-    })
 }
 
 fn ended_by(error: &FrameError) -> Ended {

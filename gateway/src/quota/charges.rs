@@ -84,6 +84,7 @@ impl TenantQuota {
             Ok(Ok(ChargeOutcome::Granted { wait, groups })) => Ok(Granted { wait, groups }),
             Ok(Ok(ChargeOutcome::Over { quota, retry_after })) => {
                 shared.metrics.observe_quota_refused(quota);
+                self.note_refusal(quota);
                 Err(Over { quota, retry_after })
             }
             Ok(Err(error)) => {

@@ -1,14 +1,13 @@
 //! The limits of single partitions, which their owners know. A partition may borrow what its cluster leaves unused, so its
 //! owner is asked only while the cluster has nothing to lend; nobody then needs more partitions than the data do.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
 use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::quota::{ANSWER_MAX, Direction, Flow, PartitionCharge};
 use headgate_storage_client::{Caller, PartitionAddress};
 use tokio::time::timeout;
 
+use super::{Limit, Throttle};
 use crate::session::Session;
 
 impl Session {
@@ -38,6 +37,8 @@ impl Session {
         });
         // An owner that does not answer slows nobody down.
         let over = join_all(asked).await.into_iter().flatten().flatten().flatten().max();
-        self.slow_down(over.unwrap_or(Duration::ZERO));
+        if let Some(time) = over.filter(|time| !time.is_zero()) {
+            self.slow_down(Throttle { limit: Limit::Quota(quota), time });
+        }
     }
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use headgate_metadata::id::Revision;
 use headgate_storage_client::Caller;
-use headgate_storage_client::quota::{ANSWER_MAX, QuotaGrant, QuotaReport, REPORT_INTERVAL};
+use headgate_storage_client::quota::{ANSWER_MAX, Flow, QuotaGrant, QuotaReport, REPORT_INTERVAL};
 use tokio::select;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -68,12 +68,13 @@ async fn fly_one(shared: Arc<Shared>, tenant: Arc<TenantQuota>) {
             biased;
             Some(answer) = answers.next(), if !answers.is_empty() => {
                 if let Some(grant) = answer {
-                    take(&tenant, &grant);
+                    take(&shared, &tenant, &grant);
                 }
             }
             () = tenant.wake.notified() => {}
             () = sleep_until(again) => {
                 if look.again.is_none() && shared.quotas.forget(&tenant) {
+                    shared.metrics.forget_quotas(tenant.cluster);
                     return;
                 }
             }
@@ -105,13 +106,18 @@ fn look(shared: &Shared, tenant: &TenantQuota, may_report: bool) -> Look {
     Look { report, again: again.into_iter().flatten().min() }
 }
 
-fn take(tenant: &TenantQuota, grant: &QuotaGrant) {
+fn take(shared: &Shared, tenant: &TenantQuota, grant: &QuotaGrant) {
     let (mut state, now) = (tenant.lock(), tenant.now());
     tenant.collect_all(&mut state, now);
     state.lease.grant(grant, now);
     TenantQuota::release(&mut state, now);
     tenant.hand_out_all(&mut state, now);
     tenant.news.notify_waiters();
+    let limits = state.terms.limits;
+    drop(state);
+    for (flow, grant) in Flow::ALL.into_iter().zip(&grant.flows) {
+        shared.metrics.set_quota(tenant.cluster, flow.quota(), grant.cluster_rate, limits.get(flow.quota()));
+    }
 }
 
 /// `None`: no answer, which the next report makes up for.

@@ -16,6 +16,9 @@ use headgate_storage_client::routing;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::history::History;
+use super::{Limit, Throttle};
+
 /// The least that a Fetch may set aside, as a part of a second's quota, so that it is not answered with crumbs.
 const FETCH_PART: u64 = 20;
 
@@ -43,6 +46,7 @@ pub(crate) struct TenantQuota {
 pub(super) struct State {
     pub(super) lease: QuotaLease,
     pub(super) terms: QuotaTerms,
+    pub(super) history: History,
     handed: [i64; 3],
     waiters: HashMap<(Flow, Ticket), oneshot::Sender<()>>,
 }
@@ -76,6 +80,7 @@ impl TenantQuota {
             state: Mutex::new(State {
                 lease: QuotaLease::new(Duration::ZERO),
                 terms,
+                history: History::default(),
                 handed: [0; 3],
                 waiters: HashMap::new(),
             }),
@@ -201,12 +206,18 @@ impl TenantQuota {
     }
 
     /// How long a client should hold back that has used these flows.
-    pub(crate) fn throttle(&self, flows: &[Flow]) -> Duration {
+    pub(crate) fn throttle(&self, flows: &[Flow]) -> Option<Throttle> {
         if !self.throttles.load(Ordering::Acquire) {
-            return Duration::ZERO;
+            return None;
         }
         let (state, now) = (self.lock(), self.now());
-        flows.iter().map(|flow| state.lease.flow(*flow).throttle(now)).max().unwrap_or_default()
+        let of_flow = |flow: &Flow| {
+            let bucket = state.lease.flow(*flow);
+            let (quota, node) = (bucket.quota_throttle(now), bucket.node_throttle(now));
+            let limit = if node > quota { Limit::Node(*flow) } else { Limit::Quota(flow.quota()) };
+            Some(Throttle { limit, time: quota.max(node) }).filter(|throttle| !throttle.time.is_zero())
+        };
+        flows.iter().map(of_flow).fold(None, Throttle::longer)
     }
 
     /// Whether the cluster has nothing of this flow to lend.

@@ -37,6 +37,11 @@ impl TenantQuotas {
         Arc::clone(&entry)
     }
 
+    /// The quotas of a cluster in use.
+    pub(crate) fn get(&self, cluster: ClusterId) -> Option<Arc<TenantQuota>> {
+        self.tenants.get(&cluster).map(|tenant| Arc::clone(&tenant))
+    }
+
     /// Waits for clusters that no task flies yet. Cancel safe.
     pub(super) async fn newcomers(&self) -> Vec<Arc<TenantQuota>> {
         loop {

@@ -12,6 +12,7 @@
 //! late or repeated changes nothing. Neither side reads the other's clock.
 
 mod debt;
+mod explanation;
 mod flow_bucket;
 mod lease;
 mod node_share;
@@ -26,6 +27,9 @@ use serde::{Deserialize, Serialize};
 use crate::read::PartitionAddress;
 
 pub use debt::DebtBucket;
+pub use explanation::{
+    FlowExplanation, QuotaExplanation, RefusedOperations, ThrottledPrincipal, milliseconds,
+};
 pub use flow_bucket::{FlowBucket, Ticket};
 pub use lease::QuotaLease;
 pub use node_share::{Claim, fair_part};

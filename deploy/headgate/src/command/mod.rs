@@ -4,6 +4,7 @@ pub(crate) mod bill;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
+pub(crate) mod quota;
 pub(crate) mod session;
 pub(crate) mod user;
 

@@ -143,6 +143,10 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Running> {
         master_key,
         audit,
         bills: Arc::new(LiveBills::new(Arc::clone(&store), Arc::clone(&node))),
+        quotas: {
+            let gateway = Arc::clone(&gateway);
+            Arc::new(move |cluster| gateway.explain_quotas(cluster))
+        },
         bootstrap: Arc::new(OwnPorts::new(&settings, Arc::clone(&catalog))?),
         ready: {
             let node = Arc::clone(&node);
@@ -286,6 +290,7 @@ fn serve_api(
 ) -> Result<()> {
     let mut config = ControlConfig::new(cell.region.clone(), cell.slots);
     config.cluster_ports = Some(settings.cluster_ports.clone());
+    config.operator_account = Some(cell.account);
     let server = ControlServer::new(config, components, None)?;
     for listener in listeners {
         let server = server.clone();

@@ -107,6 +107,7 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
     let administrator = administrator(&store).await;
     let components = components(&store, &audit, &ready, &now_ms).await;
     let mut config = ControlConfig::new("eu-west-1", 64);
+    config.operator_account = Some(ACCOUNT.parse().expect("twelve digits"));
     change(&mut config);
     let server = ControlServer::new(config, components, None).expect("the settings are valid");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -152,6 +153,7 @@ async fn components(
         master_key: master_key(),
         audit: audit.clone(),
         bills: Arc::new(EmptyBills),
+        quotas: Arc::new(|_| None),
         bootstrap: Arc::new(|cluster: &ClusterRecord| format!("localhost:{}", cluster.port.unwrap_or(9098))),
         ready: Arc::new(move || ready.load(Ordering::Acquire)),
         registry: Arc::new(registry),

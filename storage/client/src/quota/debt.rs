@@ -24,6 +24,11 @@ impl DebtBucket {
         self.balance = self.balance.min(burst);
     }
 
+    /// What it gains a second.
+    pub fn rate(&self) -> f64 {
+        self.rate
+    }
+
     /// Charges, whatever the balance.
     pub fn charge(&mut self, amount: f64, now: Duration) {
         self.advance(now);

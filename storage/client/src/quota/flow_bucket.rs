@@ -205,21 +205,33 @@ impl FlowBucket {
         if self.contended { amount as f64 / 2.0 } else { 0.0 }
     }
 
-    /// How long the next request would wait, which clients are told. Zero unless the coordinator has said that there is not
-    /// enough: until then nobody is throttled (lazy enforcement), a request at most waits for the answer.
+    /// How long the next request would wait, which clients are told: for the quota or for the node, whichever is longer.
     pub fn throttle(&self, now: Duration) -> Duration {
-        let waiting = self.waiting() as f64;
-        let quota = match waiting - self.room(now) {
+        self.quota_throttle(now).max(self.node_throttle(now))
+    }
+
+    /// How long it would wait for the quota. Zero unless the coordinator has said that there is not enough: until then nobody
+    /// is throttled (lazy enforcement), a request at most waits for the answer.
+    pub fn quota_throttle(&self, now: Duration) -> Duration {
+        match self.waiting() as f64 - self.room(now) {
             owed if self.contended && owed > 0.0 && self.rate > 0.0 => seconds(owed / self.rate),
             // Nothing is shared out to this gateway, because nothing was wanted here: it will be once it has reported.
             owed if self.contended && owed > 0.0 => CONTENDED_INTERVAL,
             _ => Duration::ZERO,
-        };
-        let node = self.node.map(|mut node| {
-            node.charge(waiting, now);
+        }
+    }
+
+    /// How long it would wait for the node.
+    pub fn node_throttle(&self, now: Duration) -> Duration {
+        self.node.map_or(Duration::ZERO, |mut node| {
+            node.charge(self.waiting() as f64, now);
             node.debt_time(now)
-        });
-        quota.max(node.unwrap_or_default())
+        })
+    }
+
+    /// What the node has left for the cluster a second, while it is overloaded.
+    pub fn node_rate(&self) -> Option<f64> {
+        self.node.map(|node| node.rate())
     }
 
     /// What may be used at once; negative in debt.
