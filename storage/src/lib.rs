@@ -42,6 +42,7 @@ mod producer_state;
 mod queue;
 mod random;
 mod read;
+pub mod rebuild;
 mod recoverer;
 mod recovery;
 mod rendezvous;
