@@ -164,7 +164,8 @@ impl Steward {
         let Some(view) = cell.wals.get(&wal) else { return Ok(()) };
         let holders = self.holders(wal, stretch, view, cell).await;
         let source = holders.iter().copied().find(|member| *member != self.fleet.me);
-        let Stretch { from, end } = stretch;
+        // Whole, also where slots ended earlier: whoever holds it may have to flush it, or to hand it on.
+        let (from, end) = (stretch.from, view.sealed_end().unwrap_or(stretch.end));
         let (network, mirrors) = (&*self.fleet.network, &*self.fleet.mirrors);
         if wal == self.own {
             return Ok(());

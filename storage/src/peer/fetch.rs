@@ -55,7 +55,12 @@ pub(crate) async fn fetch_copy(
     }
     mirrors.drop_copy(wal).await;
     let (disk, dir) = (mirrors.disk(), mirrors.wal_dir().to_owned());
-    let opened = spawn::blocking(move || WalCopy::open(disk, &dir, wal, from)).await;
+    // What is fetched is part of the log, whatever the copy here has promised its owner.
+    let open = move || match WalCopy::open(Arc::clone(&disk), &dir, wal, from) {
+        Err(CopyError::Promised(_)) => WalCopy::replace(disk, &dir, wal, from),
+        other => other,
+    };
+    let opened = spawn::blocking(open).await;
     let mut copy = opened.ok_or(FetchError::Interrupted)??;
     while copy.held() < end {
         let at = copy.held();

@@ -7,7 +7,8 @@
 //! 1. A group is appended only at the end of what is held: a copy has no holes.
 //! 2. What a group's `synced-through` claims is true of this disk too before the group is written here; so a torn end of a
 //!    copy is told from corruption by the same rule as in the original (§14).
-//! 3. A copy with a promise takes no group, ever again (§4). The promise is synced whatever `wal.sync` says.
+//! 3. A copy with a promise takes no group from an owner, ever again (§4). The promise is synced whatever `wal.sync` says, and
+//!    outlives the copy it was made for.
 
 use std::io::IoSlice;
 use std::path::{Path, PathBuf};
@@ -20,8 +21,7 @@ use crate::codec::FormatError;
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::wal::chunk::chunk_path;
 use crate::wal::{
-    GROUP_HEADER_BYTES, GroupHeader, WalReadError, WalScan, is_poisoned, list_chunks, poison, remove_wal,
-    wal_dir,
+    GROUP_HEADER_BYTES, GroupHeader, WalReadError, WalScan, is_poisoned, list_chunks, poison, wal_dir,
 };
 
 const PROMISE: &str = "promise";
@@ -91,28 +91,52 @@ impl WalCopy {
     pub fn open(disk: Arc<dyn Disk>, root: &Path, wal: WalId, from: WalPosition) -> Result<Self, CopyError> {
         let dir = wal_dir(root, wal);
         disk.create_dir(&dir)?;
-        let promised = exists(&*disk, &dir.join(PROMISE))?;
-        let mut copy = Self {
+        if exists(&*disk, &dir.join(PROMISE))? {
+            return Err(CopyError::Promised(wal));
+        }
+        let mut copy = Self::at(disk, root, wal, from);
+        if !copy.take_up(from)? {
+            copy.begin_anew()?;
+        }
+        Ok(copy)
+    }
+
+    /// Begins a copy anew from `from` on, for bytes that are known to be part of the log: also one that has promised a seal and
+    /// holds less. The promise stays, so that after this process it takes nothing from an owner either.
+    pub fn replace(
+        disk: Arc<dyn Disk>,
+        root: &Path,
+        wal: WalId,
+        from: WalPosition,
+    ) -> Result<Self, CopyError> {
+        disk.create_dir(&wal_dir(root, wal))?;
+        let mut copy = Self::at(disk, root, wal, from);
+        copy.begin_anew()?;
+        Ok(copy)
+    }
+
+    fn at(disk: Arc<dyn Disk>, root: &Path, wal: WalId, from: WalPosition) -> Self {
+        Self {
             disk,
             root: root.to_owned(),
             wal,
             chunk: None,
             held: from,
             synced: from,
-            promised,
+            promised: false,
             unfinished: false,
-        };
-        if promised {
-            return Err(CopyError::Promised(wal));
         }
-        if copy.take_up(from)? {
-            return Ok(copy);
+    }
+
+    /// Throws away what is there, the promise excepted. Marked first: what a crash leaves does not count.
+    fn begin_anew(&mut self) -> Result<(), DiskError> {
+        let dir = wal_dir(&self.root, self.wal);
+        self.disk.write_atomic(&dir.join(UNFINISHED), b"")?;
+        for name in self.disk.list(&dir)?.iter().filter(|name| *name != PROMISE && *name != UNFINISHED) {
+            self.disk.remove(&dir.join(name))?;
         }
-        remove_wal(&*copy.disk, root, wal)?;
-        copy.disk.create_dir(&dir)?;
-        copy.disk.write_atomic(&dir.join(UNFINISHED), b"")?;
-        copy.unfinished = true;
-        Ok(copy)
+        self.unfinished = true;
+        Ok(())
     }
 
     /// Goes on from what is on disk, if that is sound and of use.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headgate_metadata::id::{TimestampMs, WalPosition};
 
-use crate::disk::{Disk, LocalDisk};
+use crate::disk::{Disk, ForgetfulDisk, LocalDisk};
 use crate::fixture::{Batch, ROOT, TestWal, at, stamp, state, wal_id};
 use crate::wal::{
-    RecordHeader, RecordKind, WalReadError, WalReader, WalReaderConfig, WalScan, WalWriteError, WalWriter,
-    WalWriterConfig, is_poisoned, list_chunks, list_wals, remove_chunks_below, remove_wal, rewrite_poisoned,
+    CopyError, RecordHeader, RecordKind, WalCopy, WalReadError, WalReader, WalReaderConfig, WalScan,
+    WalWriteError, WalWriter, WalWriterConfig, is_poisoned, is_unfinished_copy, list_chunks, list_wals,
+    read_groups, remove_chunks_below, remove_wal, rewrite_poisoned,
 };
 
 fn scan(wal: &TestWal, sealed_end: Option<WalPosition>) -> Result<WalScan, WalReadError> {
@@ -408,4 +409,30 @@ fn the_real_disk_takes_groups_of_more_slices_than_one_write_can_carry() {
     assert_eq!(scan.chunk_started(chunk), Ok(TimestampMs::new(1)));
     rewrite_poisoned(&*disk, &root, wal_id()).expect("the disk works");
     assert_eq!(WalScan::open(disk, &root, wal_id(), Some(end)).expect("nothing is wrong").end(), end);
+}
+
+#[test]
+fn section_4_a_copy_that_promised_is_replaced_whole_and_its_promise_stays() {
+    let mut wal = TestWal::new(4096);
+    let short = wal.write(&[Batch::at(0, 0)]);
+    let end = wal.write(&[Batch::at(0, 1)]);
+    wal.sync();
+    let groups =
+        read_groups(&wal.disk, Path::new(ROOT), wal_id(), at(0), end, 1 << 20).expect("no fault is set");
+    let disk: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
+    let root = Path::new("/copies");
+    let mut copy = WalCopy::open(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
+    copy.append(&groups[0]).expect("it follows");
+    copy.finish().expect("no fault is set");
+    assert_eq!(copy.promise(), Ok(short));
+    assert_eq!(copy.append(&groups[1]), Err(CopyError::Promised(wal_id())));
+    let mut copy = WalCopy::replace(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
+    assert!(is_unfinished_copy(&*disk, root, wal_id()).expect("no fault is set"));
+    groups.iter().try_for_each(|group| copy.append(group)).expect("they follow");
+    copy.finish().expect("no fault is set");
+    assert!(!is_unfinished_copy(&*disk, root, wal_id()).expect("no fault is set"));
+    let scan = WalScan::open(Arc::clone(&disk), root, wal_id(), None).expect("nothing is wrong");
+    assert_eq!(scan.end(), end);
+    let refused = WalCopy::open(disk, root, wal_id(), at(0)).map(|copy| copy.held());
+    assert_eq!(refused, Err(CopyError::Promised(wal_id())));
 }
