@@ -8,6 +8,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headgate_metadata::id::Revision;
+use headgate_metadata::record::{CellLifeRecord, WentBackRecord};
 use headgate_metadata::store::{Changes, MetadataError, SharedStore};
 use tokio::time::timeout;
 use tracing::warn;
@@ -16,6 +17,7 @@ use crate::bell::Bell;
 use crate::chain::CellView;
 use crate::fatal::Fatal;
 use crate::revision_guard::RevisionGuard;
+use crate::start_error::StartError;
 
 /// How long a broken watch rests before it is begun anew.
 const WATCH_PAUSE: Duration = Duration::from_millis(200);
@@ -64,7 +66,7 @@ impl CellWatch {
             }
             own.clone_from(view);
         }
-        self.check_life(view.life.as_deref());
+        self.check_life(view.life.as_ref());
         self.seen.set(view.revision);
     }
 
@@ -100,14 +102,19 @@ impl CellWatch {
                 view.revision = through.max(view.revision);
                 view.life.clone()
             };
-            self.check_life(life.as_deref());
+            self.check_life(life.as_ref());
             self.seen.set(through);
         }
     }
 
-    /// Stops the process when the store was rebuilt under it.
-    fn check_life(&self, found: Option<&str>) {
-        if found.is_some_and(|found| found != self.guard.life()) {
+    /// Stops the process when the store was rebuilt under it, or another node has found that it went back.
+    fn check_life(&self, found: Option<&CellLifeRecord>) {
+        let Some(CellLifeRecord { token, went_back, .. }) = found else { return };
+        if let Some(WentBackRecord { node, seen, found }) = *went_back {
+            let went_back = StartError::MetadataWentBack { node, seen, found };
+            self.fatal.stop(&went_back.to_string());
+        }
+        if token != self.guard.life() {
             self.fatal.stop("the metadata store was rebuilt while this node ran; start it anew");
         }
     }

@@ -83,7 +83,7 @@ pub(crate) struct CellView {
     /// Where slots were told to live.
     pub(crate) placements: BTreeMap<SlotId, NodeId>,
     /// Which life of the store this is.
-    pub(crate) life: Option<String>,
+    pub(crate) life: Option<CellLifeRecord>,
     /// Figures of WALs whose own key was not seen yet: keys of one transaction come in any order.
     loose: BTreeMap<WalId, (WalPosition, Vec<ChainEntry>)>,
 }
@@ -131,8 +131,7 @@ impl CellView {
                 };
             }
             keys::CELL_LIFE => {
-                let life = value.map(|(value, _)| CellLifeRecord::decode(value)).transpose()?;
-                self.life = life.map(|life| life.token);
+                self.life = value.map(|(value, _)| CellLifeRecord::decode(value)).transpose()?;
             }
             keys::FLUSHED => {
                 let (flushed, _) = self.figures(parse(key, prefix)?);

@@ -48,6 +48,7 @@ use crate::random::Random;
 use crate::sequencer::Sequencer;
 use crate::slots::Slots;
 use crate::spawn;
+use crate::start_error::StartError;
 
 /// How often ages are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -284,11 +285,10 @@ impl Flusher {
 }
 
 impl Flusher {
-    /// Remembers what was read, before something is deleted on the strength of it: without what goes, a metadata store older
-    /// than this would be a loss.
-    async fn remember(&self, seen: Revision) -> Result<(), FlushFault> {
-        let guard = self.cell.guard().clone();
-        Ok(spawn::blocking(move || guard.remember(seen)).await.ok_or(FlushFault::Interrupted)??)
+    /// Remembers what was read, before the node relies on it: it opens slots, or deletes what an older metadata store would
+    /// still need.
+    pub(crate) async fn remember(&self, seen: Revision) -> Result<(), StartError> {
+        self.cell.guard().remember(&*self.store, seen).await
     }
 }
 

@@ -147,7 +147,6 @@ impl Node {
             wal_reader,
             groups: Arc::clone(&groups),
             flusher: Arc::clone(&flusher),
-            guard,
         });
         let node = Arc::new(Self {
             wal,

@@ -3,11 +3,11 @@
 
 use std::sync::Arc;
 
-use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig, list_wals};
+use headgate_log::wal::{WalReader, WalWriter, WalWriterConfig};
+use headgate_metadata::counters;
 use headgate_metadata::guarded::GuardedStore;
 use headgate_metadata::id::{Revision, WalId};
-use headgate_metadata::store::{Select, SharedStore};
-use headgate_metadata::{counters, keys};
+use headgate_metadata::store::SharedStore;
 
 use crate::cell_watch::CellWatch;
 use crate::chain::CellView;
@@ -41,20 +41,18 @@ pub(crate) async fn check_store(config: &NodeConfig, parts: &NodeParts) -> Resul
     let (disk, dir, node) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.node);
     let look = move || {
         disk.create_dir(&dir)?;
-        let own = list_wals(&*disk, &dir)?.into_iter().filter(|wal| wal.node == node).max();
-        Ok::<_, StartError>((Remembered::load(&*disk, &dir)?, own))
+        Remembered::load(&*disk, &dir)
     };
-    let (remembered, newest) = spawn::blocking(look).await.ok_or(StartError::Interrupted)??;
-    let standing = StoreStanding::read(store).await?;
-    if let Some(remembered) = &remembered {
-        standing.check(remembered)?;
+    let remembered = spawn::blocking(look).await.ok_or(StartError::Interrupted)??;
+    let standing = StoreStanding::read(store, node).await?;
+    if is_planted(Bug::WayBackUnnoticed) {
+        let life = standing.life_or(store, parts.random.bits()).await?;
+        return Ok(RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir, node, &life));
     }
-    if let Some(wal) = newest.filter(|_| !is_planted(Bug::WayBackUnnoticed)) {
-        // A WAL is registered before its directory is made.
-        let known = store.read(&[Select::Key(keys::wal(wal)), Select::Key(keys::retired(wal))]).await?;
-        if known.results.iter().all(Vec::is_empty) {
-            return Err(StartError::WalForgotten { wal });
-        }
+    standing.check_others()?;
+    if let Some(refusal) = remembered.and_then(|remembered| standing.check(&remembered).err()) {
+        standing.tell_others(store, &refusal).await;
+        return Err(refusal);
     }
     let life = standing.life_or(store, parts.random.bits()).await?;
     Ok(RevisionGuard::new(Arc::clone(&parts.disk), &config.wal_dir, config.node, &life))
@@ -68,7 +66,7 @@ pub(crate) fn guarded(parts: &NodeParts, guard: &RevisionGuard) -> SharedStore {
     let (guard, fatal) = (guard.clone(), parts.fatal.clone());
     Arc::new(GuardedStore::over(Arc::clone(&parts.store), move |went_back| {
         // Best effort: the process stops either way, and a start may then not know better.
-        drop(guard.remember(went_back.seen));
+        drop(guard.keep(went_back.seen));
         fatal.stop(&went_back.to_string());
     }))
 }
@@ -92,8 +90,7 @@ pub(crate) async fn open(
     let objects = opened.ok_or(StartError::Interrupted)??;
     let wal_reader = Arc::new(WalReader::new(Arc::clone(&parts.disk), &config.wal_dir, config.wal_reader()));
     let cell = CellView::read(store).await?;
-    let (seen, remembering) = (cell.revision, guard.clone());
-    spawn::blocking(move || remembering.remember(seen)).await.ok_or(StartError::Interrupted)??;
+    guard.remember(store, cell.revision).await?;
     let (disk, dir, chunk_bytes) = (Arc::clone(&parts.disk), config.wal_dir.clone(), config.chunk_bytes);
     let create = move || WalWriter::create(disk, &dir, wal, WalWriterConfig { chunk_bytes });
     let writer = spawn::blocking(create).await.ok_or(StartError::Interrupted)??;

@@ -15,10 +15,8 @@ use crate::flusher::Flusher;
 use crate::group::Coordinator;
 use crate::objects::Objects;
 use crate::recovery::Recovery;
-use crate::revision_guard::RevisionGuard;
 use crate::slot::Slot;
 use crate::slots::Slots;
-use crate::spawn;
 use crate::start_error::StartError;
 use crate::topics::{Tombstone, Topics};
 
@@ -32,7 +30,6 @@ pub(crate) struct Opener {
     pub(crate) wal_reader: Arc<WalReader>,
     pub(crate) groups: Arc<Coordinator>,
     pub(crate) flusher: Arc<Flusher>,
-    pub(crate) guard: RevisionGuard,
 }
 
 impl Opener {
@@ -41,8 +38,7 @@ impl Opener {
     pub(crate) async fn open(&self, taken: &Taken, cell: &CellView) -> Result<(), StartError> {
         let ids: BTreeSet<SlotId> = taken.keys().copied().collect();
         self.close(&ids);
-        let (guard, seen) = (self.guard.clone(), cell.revision);
-        spawn::blocking(move || guard.remember(seen)).await.ok_or(StartError::Interrupted)??;
+        self.flusher.remember(cell.revision).await?;
         let made = |(id, epoch): (&SlotId, _)| (*id, Arc::new(Slot::new(*id, epoch)));
         let opening: BTreeMap<SlotId, Arc<Slot>> =
             taken.iter().map(|(id, epoch)| made((id, *epoch))).collect();

@@ -148,7 +148,11 @@ impl Rebuild {
             chains: BTreeMap::new(),
             owner: numbers.owner,
             slots: BTreeMap::new(),
-            life: CellLifeRecord { token: numbers.token.clone(), nodes: nodes.into_iter().collect() },
+            life: CellLifeRecord {
+                token: numbers.token.clone(),
+                nodes: nodes.into_iter().collect(),
+                went_back: None,
+            },
             incarnations: numbers.incarnations,
             producer_ids: numbers.producer_ids,
             known,

@@ -21,15 +21,17 @@ pub enum StartError {
     /// The cell has no identity yet. Make it before nodes start.
     #[error("metadata store holds no cell")]
     NoCell,
-    /// The metadata store is older than what this node has seen of it: it was restored from a backup. Rebuild it, or start with
-    /// the store that belongs to this data directory.
+    /// The metadata store lacks what a node relied on: it was restored from a backup. Rebuild it, or start with the store that
+    /// belongs to this data directory.
     #[error(
-        "metadata store stands at revision {found}, this node has seen {seen}: it was restored from a backup, or is not the one of this data directory. Stop all processes of the cell and run `headgate metadata rebuild`"
+        "metadata store went back in time: node {node} has left its mark at revision {seen}, and it stands at revision {found}. It was restored from a backup, or is not the one of this data directory. Stop all processes of the cell and run `headgate metadata rebuild`"
     )]
     MetadataWentBack {
-        /// What the node has seen.
+        /// The node that found it.
+        node: NodeId,
+        /// What it remembers.
         seen: Revision,
-        /// Where the store stands.
+        /// What stands in the store.
         found: Revision,
     },
     /// The metadata store lives another life than the one this node knows: it was rebuilt without the WALs of this node, or
@@ -44,15 +46,6 @@ pub enum StartError {
         remembered: String,
         /// The store's.
         found: String,
-    },
-    /// The newest WAL of this node's own is neither known nor retired: the metadata store was restored to before the node's last
-    /// start, whatever its revision is by now, or the node was away for longer than retired WALs are remembered.
-    #[error(
-        "WAL {wal} lies on this disk and the cell does not know it: the metadata store was restored from a backup. Stop all processes of the cell and run `headgate metadata rebuild`; if this node was away for more than seven days, move its WALs away"
-    )]
-    WalForgotten {
-        /// The log.
-        wal: WalId,
     },
     /// A slot belongs to a WAL that is not sealed and not this node's: another node is alive, or the node number changed.
     #[error("slot {slot} belongs to WAL {owner}, which is not sealed")]

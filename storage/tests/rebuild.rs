@@ -45,7 +45,7 @@ impl World {
 
     fn holdings(&self) -> Result<Holdings, HoldingsError> {
         let disk: Arc<dyn Disk> = Arc::new(self.cell.disk.clone());
-        Holdings::read(&disk, &self.cell.config.wal_dir)
+        Holdings::read(&disk, &self.cell.config.wal_dir, None)
     }
 
     async fn decide(&self) -> Rebuild {
@@ -265,7 +265,7 @@ async fn section_6_6_a_quiet_node_notices_within_seconds() {
 }
 
 #[tokio::test]
-async fn section_6_6_a_store_that_has_caught_up_in_revisions_is_refused_by_the_nodes_own_wal() {
+async fn section_6_6_a_store_that_has_caught_up_in_revisions_is_refused_by_the_nodes_mark() {
     let world = World::new().await;
     world.cell.start().await.halt().await;
     let backup = world.store.backup();
@@ -276,7 +276,11 @@ async fn section_6_6_a_store_that_has_caught_up_in_revisions_is_refused_by_the_n
         world.store.commit(put).await.expect("nothing fails");
     }
     let refused = world.cell.try_start().await.err().expect("the store went back");
-    assert!(matches!(refused, StartError::WalForgotten { .. }), "{refused}");
+    assert!(matches!(refused, StartError::MetadataWentBack { .. }), "{refused}");
+    // And so is a node that has nothing to remember.
+    let fresh = Cell { disk: ForgetfulDisk::new(), ..world.cell };
+    let refused = fresh.try_start().await.err().expect("the others have told");
+    assert!(matches!(refused, StartError::MetadataWentBack { .. }), "{refused}");
 }
 
 #[tokio::test]
@@ -497,6 +501,9 @@ async fn a_description_that_was_carried_serves_as_the_directory_does() {
     check_rounds(&node, 6).await;
     node.shutdown().await;
     let empty: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
-    let refused = Holdings::read(&empty, &PathBuf::from("/wal"));
-    assert!(matches!(refused, Err(HoldingsError::NoNode { .. })));
+    let read = |disk: &Arc<dyn Disk>, node| Holdings::read(disk, &PathBuf::from("/wal"), node);
+    assert!(matches!(read(&empty, None), Err(HoldingsError::NoNode { .. })));
+    assert_eq!(read(&empty, Some(NodeId::new(4))).expect("it was said").node(), NodeId::new(4));
+    let disk: Arc<dyn Disk> = Arc::new(world.cell.disk.clone());
+    assert!(matches!(read(&disk, Some(NodeId::new(4))), Err(HoldingsError::OtherNode { .. })));
 }

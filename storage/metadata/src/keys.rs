@@ -122,6 +122,10 @@ pub fn retired(wal: WalId) -> String {
 pub fn node(node: NodeId) -> String {
     format!("{NODES}{node}")
 }
+/// A node's mark.
+pub fn mark(node: NodeId) -> String {
+    format!("mark/{node}")
+}
 /// Where a slot was told to live.
 pub fn placement(slot: SlotId) -> String {
     format!("{PLACEMENTS}{:05}", slot.get())

@@ -24,6 +24,7 @@
 //! retired/<wal>                         RetiredRecord
 //! slot/<slot, 5 digits>                 SlotRecord
 //! node/<node>                           NodeRecord             goes with the node's lease
+//! mark/<node>                           MarkRecord             tells a store that went back in time
 //! placement/<slot, 5 digits>            PlacementRecord        absent = where rendezvous puts it
 //! ```
 //!
@@ -36,8 +37,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{
-    AccountId, ClusterId, Incarnation, NodeId, PartitionId, ProducerId, SlotEpoch, SlotId, TimestampMs,
-    TopicId, WalId, WalPosition,
+    AccountId, ClusterId, Incarnation, NodeId, PartitionId, ProducerId, Revision, SlotEpoch, SlotId,
+    TimestampMs, TopicId, WalId, WalPosition,
 };
 use crate::store::MetadataError;
 
@@ -84,6 +85,7 @@ macro_rules! records {
 records!(
     CellRecord,
     CellLifeRecord,
+    MarkRecord,
     CounterRecord,
     ClusterRecord,
     NameRecord,
@@ -128,6 +130,28 @@ pub struct CellLifeRecord {
     /// in a cell's first life.
     #[serde(default)]
     pub nodes: Vec<NodeId>,
+    /// A node has found that this store, restored from a backup, lacks what it had done. Then no node goes on with it.
+    #[serde(default)]
+    pub went_back: Option<WentBackRecord>,
+}
+
+/// What a node has found, as it tells the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WentBackRecord {
+    /// The node.
+    pub node: NodeId,
+    /// The revision up to which it knows the store.
+    pub seen: Revision,
+    /// Where it found its own mark.
+    pub found: Revision,
+}
+
+/// A node's mark, put again whenever it relies on what it has read: it remembers at which revision. Only the node itself puts
+/// it, so in a store that went back it stands lower, however far the store has come since.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MarkRecord {
+    /// Which life of the store the node knows.
+    pub life: String,
 }
 
 /// A number that only grows.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use headgate_log::object::ObjectName;
-use headgate_log::wal::remove_chunks_below;
+use headgate_log::wal::{list_chunks, remove_chunks_below};
 use headgate_metadata::id::{WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{ChainRecord, FlushedRecord, Record};
@@ -90,8 +90,14 @@ impl Flusher {
         let snapshot = self.store.read(&[Select::Key(keys::flushed(wal))]).await?;
         let Some(entry) = snapshot.results[0].first() else { return Ok(()) };
         let flushed = FlushedRecord::decode(&entry.value)?.position;
-        self.remember(snapshot.revision).await?;
-        self.remove_chunks(wal, flushed).await
+        let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
+        let listed = spawn::blocking(move || list_chunks(&*disk, &dir, wal)).await;
+        let chunks = listed.ok_or(FlushFault::Interrupted)??;
+        if chunks.iter().any(|chunk| chunk.end.is_some_and(|end| end <= flushed)) {
+            self.remember(snapshot.revision).await?;
+            self.remove_chunks(wal, flushed).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn remove_chunks(&self, wal: WalId, flushed: WalPosition) -> Result<(), FlushFault> {

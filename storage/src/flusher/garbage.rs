@@ -63,8 +63,10 @@ impl Flusher {
                 unnamed.insert(name);
             }
         }
-        self.remember(named.cell.revision).await?;
         let ripe = progress.candidates.ripe(unnamed, self.clock.monotonic(), self.garbage_grace);
+        if !ripe.is_empty() {
+            self.remember(named.cell.revision).await?;
+        }
         for name in &ripe {
             self.objects.store.delete(name).await?;
             self.metrics.observe_object_deleted();

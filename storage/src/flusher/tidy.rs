@@ -124,7 +124,6 @@ impl Flusher {
     /// Removes the directories of WALs that are flushed to their sealed end, or positively retired, and of copies of other
     /// nodes' WALs the chunks that are flushed.
     async fn remove_local(&self, cell: &CellView) -> Result<(), FlushFault> {
-        self.remember(cell.revision).await?;
         let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
         let listed =
             spawn::blocking(move || list_wals(&*disk, &dir)).await.ok_or(FlushFault::Interrupted)??;
@@ -138,6 +137,7 @@ impl Flusher {
                 self.trim_chunks(wal).await?;
             }
             if covered {
+                self.remember(cell.revision).await?;
                 let (disk, dir) = (Arc::clone(&self.disk), self.wal_dir.clone());
                 self.wal_reader.forget(wal);
                 spawn::blocking(move || remove_wal(&*disk, &dir, wal))

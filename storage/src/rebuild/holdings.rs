@@ -22,11 +22,21 @@ const FORMAT: u32 = 1;
 /// Why a directory cannot be described.
 #[derive(Debug, thiserror::Error)]
 pub enum HoldingsError {
-    /// It is not a storage node's, or none has ever started on it.
-    #[error("`{}` is not the WAL directory of a storage node: it does not say of which one", dir.display())]
+    /// It is not a storage node's, or none has come through a start on it. Say which node's it is, if it is one.
+    #[error("`{}` does not say of which storage node it is", dir.display())]
     NoNode {
         /// The directory.
         dir: PathBuf,
+    },
+    /// It is another node's.
+    #[error("`{}` is of node {found}, not of node {expected}", dir.display())]
+    OtherNode {
+        /// The directory.
+        dir: PathBuf,
+        /// Whose it is.
+        found: NodeId,
+        /// Whose it was said to be.
+        expected: NodeId,
     },
     /// It cannot be read.
     #[error("`{}`: {error}", dir.display())]
@@ -50,7 +60,7 @@ pub struct Holdings {
     format: u32,
     pub(super) node: NodeId,
     /// The life of the metadata store that the node knows.
-    pub(super) life: String,
+    pub(super) life: Option<String>,
     pub(super) wals: Vec<HeldWal>,
 }
 
@@ -75,13 +85,21 @@ pub(super) enum HeldCopy {
 
 impl Holdings {
     /// Reads a WAL directory on which no process runs: every WAL to its end, as a start does before it seals it. What was read is
-    /// durable on return; nothing is changed. Blocks.
-    pub fn read(disk: &Arc<dyn Disk>, wal_dir: &Path) -> Result<Self, HoldingsError> {
+    /// durable on return; nothing is changed. Whose it is stands in it, unless no start of the node has come to its end: then
+    /// `node` says it. Blocks.
+    pub fn read(disk: &Arc<dyn Disk>, wal_dir: &Path, node: Option<NodeId>) -> Result<Self, HoldingsError> {
         let unreadable = |error: StartError| HoldingsError::Unreadable { dir: wal_dir.to_owned(), error };
         let disk_failed = |error: DiskError| unreadable(error.into());
         let remembered = Remembered::load(&**disk, wal_dir).map_err(disk_failed)?;
-        let Remembered { node, life, .. } =
-            remembered.ok_or_else(|| HoldingsError::NoNode { dir: wal_dir.to_owned() })?;
+        let found = remembered.as_ref().map(|remembered| remembered.node);
+        let dir = || wal_dir.to_owned();
+        let node = match (found, node) {
+            (Some(found), Some(expected)) if found != expected => {
+                return Err(HoldingsError::OtherNode { dir: dir(), found, expected });
+            }
+            _ => found.or(node).ok_or_else(|| HoldingsError::NoNode { dir: dir() })?,
+        };
+        let life = remembered.map(|remembered| remembered.life);
         let mut wals = Vec::new();
         for wal in list_wals(&**disk, wal_dir).map_err(disk_failed)? {
             // A copy that was still catching up has never counted.

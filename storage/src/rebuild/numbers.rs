@@ -28,7 +28,8 @@ pub(super) struct Numbers {
 impl Numbers {
     pub(super) fn of(known: &Known, logs: &Logs, seen: &Seen, given: &[Holdings], random: u64) -> Self {
         let before = known.life.as_ref().filter(|life| !life.nodes.is_empty());
-        let before = before.filter(|life| given.iter().all(|holdings| holdings.life != life.token));
+        let before =
+            before.filter(|life| given.iter().all(|holdings| holdings.life.as_ref() != Some(&life.token)));
         let owner = known.view.wals.keys().find(|wal| wal.node == REBUILT);
         if let (Some(life), Some(owner)) = (before, owner) {
             return Self {
