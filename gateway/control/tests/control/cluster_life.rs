@@ -11,6 +11,8 @@ use crate::support::{Draft, Reply, Running, escape, start, start_on, start_with}
 const BODY: &str = r#"{"clusterName":"orders","serverless":{"vpcConfigs":[{"subnetIds":["subnet-1"]}]}}"#;
 
 async fn state(running: &Running, arn: &str) -> String {
+    // Asked at a person's pace: whoever asks without a pause is throttled.
+    tokio::time::sleep(Duration::from_millis(20)).await;
     let described = running.kafka("GET", &format!("/api/v2/clusters/{}", escape(arn)), "").await;
     if described.status == 404 {
         return "gone".to_owned();
