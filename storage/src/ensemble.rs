@@ -215,6 +215,11 @@ impl Ensemble {
             self.parts.sequencer.dismiss(member);
         }
         if let Changed::Yes = self.change(&others).await? {
+            // An older record would count the member that is gone, whose copy will lack what is acknowledged from now on.
+            if let Err(error) = self.parts.cell.guard().mark(&*self.parts.store).await {
+                warn!(wal = %self.wal, %error, "mirror not let go yet");
+                return Ok(());
+            }
             warn!(wal = %self.wal, node = %member.0, copies = others.len(), "mirror silent, goes on without it");
             self.mirrors.remove(&member);
             self.conduct.left(member.0, now);

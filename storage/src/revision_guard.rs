@@ -1,6 +1,6 @@
 //! A metadata store that went back in time, restored from a backup, must not lose data (`storage/PROTOCOL.md` §6.6).
 //!
-//! Whenever a node relies on what it has read (before it opens slots, before it deletes anything local or in the object store) it puts
+//! Whenever a node relies on what it has read (before it opens slots, lets a mirror go, or deletes anything, local or in the object store) it puts
 //! its mark into the store and remembers, beside its WALs, at which revision, and in which life of the store. It does not start on
 //! a store in which its mark stands lower: that lacks what the node relied on, whatever has been written to it since. It says so in the
 //! store, and then no node goes on. A running node notices by revisions alone (`headgate_metadata::guarded`).
@@ -161,9 +161,11 @@ impl RevisionGuard {
     /// The node is about to rely on what it has read at `seen`: unless a later mark of it stands already, puts one, and remembers
     /// it durably.
     pub(crate) async fn remember(&self, store: &dyn MetadataStore, seen: Revision) -> Result<(), StartError> {
-        if *self.lock() >= seen {
-            return Ok(());
-        }
+        if *self.lock() >= seen { Ok(()) } else { self.mark(store).await }
+    }
+
+    /// The node is about to rely on what it has just committed.
+    pub(crate) async fn mark(&self, store: &dyn MetadataStore) -> Result<(), StartError> {
         let key = keys::mark(self.node);
         let record = MarkRecord { life: self.life.to_string() };
         let put = Transaction::new().then(Write::Put(key.clone(), record.encode()));

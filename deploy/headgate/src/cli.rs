@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::metadata::RebuildFlags;
 use crate::dev::DevFlags;
 
 /// A serverless, multi-tenant gateway for Apache Kafka clients.
@@ -33,6 +34,17 @@ pub(crate) enum Command {
     Session(SessionCommand),
     /// Price the usage of a period.
     Bill(BillCommand),
+    /// Put the metadata store right.
+    #[command(subcommand)]
+    Metadata(MetadataCommand),
+}
+
+/// `headgate metadata …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetadataCommand {
+    /// Restore what the metadata store says of slots and WALs, from the object store and the WALs of all nodes that are left:
+    /// after the store itself was restored from a backup, and while no process of the cell runs.
+    Rebuild(Box<RebuildFlags>),
 }
 
 /// Where the running process is.

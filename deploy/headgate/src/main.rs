@@ -42,5 +42,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Key(command) => command::block_on(command::key::run(command)),
         Command::Session(command) => command::block_on(command::session::run(command)),
         Command::Bill(command) => command::block_on(command::bill::run(command)),
+        Command::Metadata(command) => command::block_on(command::metadata::run(command)),
     }
 }

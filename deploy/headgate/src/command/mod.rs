@@ -1,9 +1,11 @@
-//! What operators type against a running process. Each command is a signed call of the control API.
+//! What operators type. Each command is a signed call of a running process's control API, but for those that read or mend what
+//! stopped ones left.
 
 pub(crate) mod bill;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
+pub(crate) mod metadata;
 pub(crate) mod session;
 pub(crate) mod user;
 
