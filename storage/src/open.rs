@@ -42,7 +42,7 @@ pub(crate) async fn check_store(config: &NodeConfig, parts: &NodeParts) -> Resul
     let look = move || {
         disk.create_dir(&dir)?;
         let own = list_wals(&*disk, &dir)?.into_iter().filter(|wal| wal.node == node).max();
-        Ok::<_, StartError>((Remembered::load(&*disk, &dir)?, own))
+        Ok::<_, StartError>((Remembered::load(&*disk, &dir, node)?, own))
     };
     let (remembered, newest) = spawn::blocking(look).await.ok_or(StartError::Interrupted)??;
     let standing = StoreStanding::read(store).await?;

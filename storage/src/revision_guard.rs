@@ -20,17 +20,19 @@ use crate::start_error::StartError;
 
 const NAME: &str = "metadata-revision";
 
-/// What a node remembers of the metadata store. Its file: revision, node and life, with spaces between.
+/// What a node remembers of the metadata store. Its file: revision, node and life, with spaces between; only the revision where
+/// a release before lives were known has written it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Remembered {
     pub(crate) revision: Revision,
     pub(crate) node: NodeId,
-    pub(crate) life: String,
+    /// `None` = it was remembered before lives were known: the revision alone can be compared.
+    pub(crate) life: Option<String>,
 }
 
 impl Remembered {
     /// Reads what was remembered beside the WALs in `wal_dir`; `None` = nothing yet. Blocks.
-    pub(crate) fn load(disk: &dyn Disk, wal_dir: &Path) -> Result<Option<Self>, DiskError> {
+    pub(crate) fn load(disk: &dyn Disk, wal_dir: &Path, own: NodeId) -> Result<Option<Self>, DiskError> {
         let path = wal_dir.join(NAME);
         let raw = match disk.read_file(&path) {
             Ok(raw) => raw,
@@ -40,12 +42,19 @@ impl Remembered {
         let text = String::from_utf8_lossy(&raw);
         let unreadable =
             || DiskError::Failed { operation: "understand", path, reason: format!("it holds `{text}`") };
-        Self::parse(&text).map(Some).ok_or_else(unreadable)
+        Self::parse(&text, own).map(Some).ok_or_else(unreadable)
     }
 
-    fn parse(text: &str) -> Option<Self> {
-        let [revision, node, life] = text.split_whitespace().collect::<Vec<_>>()[..] else { return None };
-        Some(Self { revision: revision.parse().ok()?, node: node.parse().ok()?, life: life.to_owned() })
+    fn parse(text: &str, own: NodeId) -> Option<Self> {
+        match text.split_whitespace().collect::<Vec<_>>()[..] {
+            [revision] => Some(Self { revision: revision.parse().ok()?, node: own, life: None }),
+            [revision, node, life] => Some(Self {
+                revision: revision.parse().ok()?,
+                node: node.parse().ok()?,
+                life: Some(life.to_owned()),
+            }),
+            _ => None,
+        }
     }
 }
 
@@ -94,7 +103,7 @@ impl StoreStanding {
             return Ok(());
         }
         let token = self.life.as_ref().map(|life| &life.token);
-        let is_same = token == Some(life);
+        let is_same = token == life.as_ref();
         if !is_same && self.life.as_ref().is_some_and(|life| life.nodes.contains(node)) {
             // Rebuilt, also from this node's WALs: its revisions began anew.
             return Ok(());
@@ -102,7 +111,7 @@ impl StoreStanding {
         if self.revision < *seen {
             return Err(StartError::MetadataWentBack { seen: *seen, found: self.revision });
         }
-        if !is_same {
+        if let Some(life) = life.as_ref().filter(|_| !is_same) {
             let found = token.map_or("none", |token| token).to_owned();
             return Err(StartError::AnotherLife { node: *node, remembered: life.clone(), found });
         }
@@ -151,7 +160,7 @@ mod tests {
     use super::*;
 
     fn remembered(revision: u64) -> Remembered {
-        Remembered { revision: Revision::new(revision), node: NodeId::new(2), life: "one".to_owned() }
+        Remembered { revision: Revision::new(revision), node: NodeId::new(2), life: Some("one".to_owned()) }
     }
 
     fn standing(revision: u64, life: Option<(&str, &[u32])>) -> StoreStanding {
@@ -187,13 +196,28 @@ mod tests {
     fn what_is_remembered_is_read_back_and_only_grows() {
         let disk = ForgetfulDisk::new();
         let dir = Path::new("/wal");
-        assert_eq!(Remembered::load(&disk, dir), Ok(None));
+        let own = NodeId::new(2);
+        assert_eq!(Remembered::load(&disk, dir, own), Ok(None));
         disk.create_dir(dir).expect("memory does not fail");
         let guard = RevisionGuard::new(Arc::new(disk.clone()), dir, NodeId::new(2), "one");
         guard.remember(Revision::new(9)).expect("memory does not fail");
         guard.remember(Revision::new(7)).expect("memory does not fail");
-        assert_eq!(Remembered::load(&disk, dir), Ok(Some(remembered(9))));
+        assert_eq!(Remembered::load(&disk, dir, own), Ok(Some(remembered(9))));
         disk.write_atomic(&dir.join(NAME), b"what").expect("memory does not fail");
-        assert!(Remembered::load(&disk, dir).is_err());
+        assert!(Remembered::load(&disk, dir, own).is_err());
+    }
+
+    #[test]
+    fn a_data_directory_of_an_earlier_release_starts_and_still_refuses_an_older_store() {
+        let (disk, dir) = (ForgetfulDisk::new(), Path::new("/wal"));
+        disk.create_dir(dir).expect("memory does not fail");
+        disk.write_atomic(&dir.join(NAME), b"9").expect("memory does not fail");
+        let earlier = Remembered::load(&disk, dir, NodeId::new(2)).expect("it is understood");
+        let earlier = earlier.expect("it is there");
+        assert!(
+            standing(9, None).check(&earlier).is_ok()
+                && standing(9, Some(("one", &[]))).check(&earlier).is_ok()
+        );
+        assert!(matches!(standing(8, None).check(&earlier), Err(StartError::MetadataWentBack { .. })));
     }
 }
