@@ -177,7 +177,7 @@ mod tests {
         let refused = standing(8, Some(("one", &[]))).check(&remembered(9)).expect_err("it is older");
         let text = refused.to_string();
         assert!(text.contains("revision 8") && text.contains('9'), "{text}");
-        assert!(text.contains("headgate metadata rebuild"), "{text}");
+        assert!(text.contains("keep their data directories"), "{text}");
     }
 
     #[test]

@@ -24,7 +24,7 @@ use crate::store::{
 /// The store stands below what was seen of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "metadata store stands at revision {found}, {seen} was seen: it was restored from a backup. Stop all processes of the cell and run `headgate metadata rebuild`"
+    "metadata store stands at revision {found}, {seen} was seen: it was restored from a backup. Stop all processes of the cell, keep their data directories, and start them on the store that belongs to them"
 )]
 pub struct WentBack {
     /// The highest revision seen.
@@ -166,7 +166,7 @@ mod tests {
         store.restore(backup);
         let refused = guarded.read(&[]).await.expect_err("it stands below").to_string();
         assert!(refused.contains("revision 0, 2 was seen"), "{refused}");
-        assert!(refused.contains("headgate metadata rebuild"), "{refused}");
+        assert!(refused.contains("keep their data directories"), "{refused}");
         assert!(guarded.commit(put("c")).await.is_err(), "nothing is asked any more");
         assert!(store.get("c").await.expect("nothing fails").is_none());
         assert_eq!(count(&told), 1);
