@@ -8,13 +8,13 @@ use headgate_iam::{
     AccessDenied, AccountId, ClaimedLogin, ClusterArns, Effect, KeyMaterial, KeyStatus, LoginExpectations,
     LoginRejected, Mechanism, Principal, PrincipalKind, UnixTime, VerifiedLogin, secret_box,
 };
-use headgate_metadata::audit::AuditResult;
+use headgate_metadata::audit::{AuditDetails, AuditResult};
 use headgate_metadata::id::{ClusterId, TimestampMs};
 use headgate_metadata::principals::{Actor, ActorKind, CachedKey};
 use headgate_metadata::record::{AccessKeyStatus, ClusterRecord, ClusterState, KeyUseRecord};
 
 use crate::authorize::{Identity, Source, Subject, rights};
-use crate::shared::{AuditLine, Shared};
+use crate::shared::{AuditLine, Shared, details_of};
 use crate::which_cluster::{Dialled, NoCluster, Reached};
 
 /// The connection a login comes on.
@@ -78,6 +78,7 @@ pub(crate) async fn log_in(
             (Some(reason), Some(signature)) => Some(format!("{reason}; {signature}")),
             (reason, signature) => reason.or(signature),
         },
+        details: AuditDetails { request_id: Some(request_id.clone()), ..trail.details },
     });
     shared.metrics.observe_login(mechanism, result);
     outcome.map_err(|refusal| match refusal {
@@ -96,6 +97,7 @@ struct Trail {
     resource: Option<String>,
     principal: Option<String>,
     fingerprint: Option<String>,
+    details: AuditDetails,
 }
 
 enum Refusal {
@@ -125,6 +127,7 @@ async fn attempt(
 ) -> Result<LoggedIn, Refusal> {
     let claim = ClaimedLogin::parse(mechanism, message)?;
     trail.fingerprint = Some(claim.signature_fingerprint());
+    trail.details.access_key_id = Some(claim.access_key_id().to_owned());
     let reached = reach(shared, context, &claim)?;
     trail.cluster = Some(reached.cluster);
     let material = find_material(shared, &claim).await?;
@@ -133,6 +136,7 @@ async fn attempt(
     trail.principal = Some(verified.principal.arn().to_owned());
     note_use(shared, &claim, &material, now);
     let identity = identity_of(&verified, &material, context).ok_or(LoginRejected::SecurityTokenInvalid)?;
+    trail.details = details_of(&identity);
     // A session ends with its user or role.
     if identity.temporary && !shared.authorizer.still_valid(&identity) {
         return Err(LoginRejected::SecurityTokenInvalid.into());

@@ -20,7 +20,7 @@ use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
 use crate::refusal::Refusal;
-use crate::shared::{AuditLine, Phase, Shared};
+use crate::shared::{AuditLine, Phase, Shared, details_of};
 
 /// An authenticated connection, as handlers see it.
 pub(crate) struct Session {
@@ -271,14 +271,16 @@ impl Session {
 
     fn audit_denial(&self, action: KafkaAction, resource: String, reason: String) {
         self.shared.metrics.observe_denial(action);
+        let identity = self.identity();
         self.shared.audit(AuditLine {
             source: self.source.to_string(),
-            principal: Some(self.identity().arn.to_string()),
+            principal: Some(identity.arn.to_string()),
             cluster: Some(self.cluster.to_string()),
             action: action.name().to_owned(),
             resource: Some(resource),
             result: AuditResult::Denied,
             reason: Some(reason),
+            details: details_of(&identity),
         });
     }
 

@@ -13,7 +13,7 @@ use headgate_storage_client::{RequestId, Storage};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::authorize::Authorizer;
+use crate::authorize::{Authorizer, Identity};
 use crate::brokers::LiveGateways;
 use crate::budget::InflightBudget;
 use crate::clock::WallClock;
@@ -135,7 +135,7 @@ impl Shared {
             resource: line.resource,
             result: line.result,
             reason: line.reason,
-            details: AuditDetails::default(),
+            details: line.details,
         });
     }
 }
@@ -149,4 +149,19 @@ pub(crate) struct AuditLine {
     pub(crate) resource: Option<String>,
     pub(crate) result: AuditResult,
     pub(crate) reason: Option<String>,
+    pub(crate) details: AuditDetails,
+}
+
+/// What an audit line says of who is connected.
+pub(crate) fn details_of(identity: &Identity) -> AuditDetails {
+    let source = &identity.source;
+    let issued =
+        source.token_issued_at.and_then(|at| chrono::DateTime::from_timestamp_millis(at.as_millis()));
+    AuditDetails {
+        principal_id: Some(identity.principal.id().to_owned()),
+        access_key_id: identity.access_key_id.as_deref().map(str::to_owned),
+        session_issued: issued.map(|at| at.to_rfc3339_opts(chrono::SecondsFormat::Secs, true)),
+        user_agent: source.user_agent.as_deref().map(str::to_owned),
+        ..AuditDetails::default()
+    }
 }

@@ -20,6 +20,12 @@ const SHOWN_BYTES_MAX: usize = 16 * 1024;
 /// What operations that only look begin with; their answers are not shown.
 const LOOKING: [&str; 5] = ["Describe", "Get", "List", "Simulate", "unknown"];
 
+/// Parameters that hold secrets, of calls that are not offered too: whoever tries them sends the secret all the same.
+const SECRETS: [&str; 6] =
+    ["password", "secretaccesskey", "privatekey", "tokencode", "webidentitytoken", "samlassertion"];
+/// What CloudTrail writes in their place.
+const HIDDEN: &str = "HIDDEN_DUE_TO_SECURITY_REASONS";
+
 /// What becomes known of a call while it runs.
 #[derive(Debug, Default)]
 pub(crate) struct Trail {
@@ -92,6 +98,12 @@ impl Trail {
             shown.extend(request.query().ok()?.shown());
             if let Ok(Value::Object(body)) = serde_json::from_slice(&request.body) {
                 shown.extend(body);
+            }
+        }
+        for (name, value) in &mut shown {
+            let name = name.to_ascii_lowercase();
+            if SECRETS.iter().any(|secret| name.ends_with(secret)) {
+                *value = HIDDEN.into();
             }
         }
         Some(Value::Object(shown)).filter(is_short)

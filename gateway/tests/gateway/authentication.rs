@@ -79,6 +79,13 @@ async fn both_mechanisms_open_the_cluster_with_their_own_answers() {
     assert_eq!(allowed.len(), 2);
     assert_eq!(allowed[0].action, "kafka-cluster:Connect");
     assert_eq!(allowed[0].principal.as_deref(), Some("arn:aws:iam::123456789012:user/admin"));
+    for line in allowed {
+        let details = line.details;
+        assert_eq!(details.access_key_id, Some(harness.login().access_key_id));
+        assert_eq!(details.principal_id.as_deref(), Some("AIDAadmin"));
+        assert_eq!(details.user_agent.as_deref(), Some("test"));
+        assert!(details.request_id.is_some());
+    }
 }
 
 #[tokio::test]
@@ -146,6 +153,10 @@ async fn every_refusal_says_its_reason_once_and_writes_one_audit_line() {
         let audit = harness.audit();
         assert_eq!(audit.len(), seen + 1, "one line each");
         assert_eq!(audit[seen].result, AuditResult::Denied);
+        let details = &audit[seen].details;
+        let claimed = (expected != "Invalid authentication payload").then_some(login.access_key_id);
+        assert_eq!(details.access_key_id, claimed, "{reason}");
+        assert!(details.request_id.is_some());
     }
 }
 

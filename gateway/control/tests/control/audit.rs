@@ -44,7 +44,12 @@ async fn no_secret_is_ever_told() {
     );
     let body = r#"{"userName":"ann","durationSeconds":60}"#;
     let native = running.native("POST", "/headgate/v1/sessions", body).await.json();
+    let login = [("UserName", "ann"), ("Password", "correct horse")];
+    assert_eq!(running.iam("CreateLoginProfile", &login).await.status, 400, "nobody has a password here");
+    let request = running.last_audit().details.request.expect("shown");
+    assert_eq!(request, json!({"userName": "ann", "password": "HIDDEN_DUE_TO_SECURITY_REASONS"}));
     let secrets = [
+        "correct horse".to_owned(),
         ann.secret.clone(),
         session.xml("SecretAccessKey"),
         session.xml("SessionToken"),

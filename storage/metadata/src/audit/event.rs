@@ -14,6 +14,10 @@ const VERSION: &str = "1.08";
 const DENIED: &str = "AccessDenied";
 /// What is said of an attempt that failed without a code of its own.
 const FAILED: &str = "InternalFailure";
+/// Of what clients say of themselves this much is told; CloudTrail cuts it there too.
+const USER_AGENT_BYTES_MAX: usize = 1_024;
+/// The longest id of an access key (AWS IAM API Reference, "AccessKey").
+const ACCESS_KEY_ID_BYTES_MAX: usize = 128;
 
 /// The event of a record.
 pub(super) fn of(record: &AuditRecord, region: &str, id: Uuid) -> Value {
@@ -29,7 +33,7 @@ pub(super) fn of(record: &AuditRecord, region: &str, id: Uuid) -> Value {
     put("eventName", name.into());
     put("awsRegion", region.into());
     put("sourceIPAddress", address.trim_matches(['[', ']']).into());
-    put("userAgent", details.user_agent.clone().into());
+    put("userAgent", details.user_agent.as_deref().map(|said| clipped(said, USER_AGENT_BYTES_MAX)).into());
     if record.result != AuditResult::Allowed {
         let code = details.error_code.as_deref();
         let unnamed = if record.result == AuditResult::Denied { DENIED } else { FAILED };
@@ -54,7 +58,7 @@ fn identity(principal: Option<&str>, details: &AuditDetails) -> Value {
     let Some(arn) = principal else {
         let mut unknown = json!({ "type": "Unknown" });
         if let Some(key) = &details.access_key_id {
-            unknown["accessKeyId"] = key.as_str().into();
+            unknown["accessKeyId"] = clipped(key, ACCESS_KEY_ID_BYTES_MAX).into();
         }
         return unknown;
     };
@@ -65,7 +69,7 @@ fn identity(principal: Option<&str>, details: &AuditDetails) -> Value {
         put("principalId", id.as_str().into());
     }
     if let Some(key) = &details.access_key_id {
-        put("accessKeyId", key.as_str().into());
+        put("accessKeyId", clipped(key, ACCESS_KEY_ID_BYTES_MAX).into());
     }
     let issued =
         details.session_issued.as_ref().map(|at| json!({ "creationDate": at, "mfaAuthenticated": "false" }));
@@ -89,6 +93,11 @@ fn identity(principal: Option<&str>, details: &AuditDetails) -> Value {
         _ => put("type", "Root".into()),
     }
     identity
+}
+
+/// The text, or its beginning: a stranger must not fill the log with one line.
+fn clipped(text: &str, bytes_max: usize) -> &str {
+    &text[..text.floor_char_boundary(bytes_max)]
 }
 
 /// What MSK says of a Kafka action: the resource. Calls that nobody was proven for say nothing.
@@ -212,5 +221,18 @@ mod tests {
         );
         assert!(event.get("errorCode").is_none());
         assert_eq!(event["additionalEventData"]["note"], "no statement allows it");
+    }
+
+    #[test]
+    fn what_strangers_say_of_themselves_is_cut() {
+        let said = "é".repeat(1_000);
+        let details = AuditDetails {
+            access_key_id: Some(said.clone()),
+            user_agent: Some(said),
+            ..AuditDetails::default()
+        };
+        let event = of(&AuditRecord { principal: None, details, ..record() }, "eu-west-1", Uuid::nil());
+        assert_eq!(event["userAgent"].as_str().map(str::len), Some(1_024));
+        assert_eq!(event["userIdentity"]["accessKeyId"].as_str().map(str::len), Some(128));
     }
 }
