@@ -284,6 +284,10 @@ impl PartitionLog {
         self.high_watermark = entry.next();
         self.batches.push_back(entry);
         self.tail.extend(tail);
+        if entry.next() <= self.flushed {
+            // Replayed, and flushed by another node meanwhile: its run was told first, and the chunk it lies in may go.
+            self.forget_flushed();
+        }
         self.waiters.add(u64::from(entry.bytes));
     }
 

@@ -173,3 +173,30 @@ fn candidates_by_time_are_those_that_can_hold_the_record_in_offset_order() {
     assert_eq!(found(2500), (0, vec![6]));
     assert_eq!(log.max_timestamp(), Some(3000));
 }
+
+/// A flush may be committed by others while the slot is restored: its run is told before replay has put the batches in place.
+#[test]
+fn section_6_4_a_run_that_is_told_before_its_batches_are_replayed_is_where_they_are_read() {
+    let mut log = PartitionLog::default();
+    log.flushed(run(0, 4, 200));
+    for index in 0..3 {
+        append(&mut log, index, 2, false);
+    }
+    assert_eq!(places(&log), "ooooww", "nothing points into chunks that go with the flush");
+    log.flushed(run(0, 4, 200));
+    assert_eq!(places(&log), "ooooww");
+}
+
+/// Logs of several nodes are flushed by several nodes, so runs may be told in another order than they follow each other.
+#[test]
+fn section_6_4_runs_that_are_told_out_of_order_take_over_in_order() {
+    let mut log = PartitionLog::default();
+    for index in 0..3 {
+        append(&mut log, index, 2, false);
+    }
+    log.flushed(run(4, 6, 100));
+    log.flushed(run(4, 6, 100));
+    assert_eq!(places(&log), "wwwwww", "what lies between is not in an object yet");
+    log.flushed(run(0, 4, 200));
+    assert_eq!((places(&log).as_str(), log.runs().len()), ("oooooo", 2));
+}
