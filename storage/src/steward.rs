@@ -152,7 +152,7 @@ impl Steward {
     /// Before a slot opens, every unflushed byte it inherits lies on this disk and on at least one other live node's.
     async fn make_safe(&self, wal: WalId, stretch: Stretch, cell: &CellView) -> Result<(), OpenFault> {
         let Some(view) = cell.wals.get(&wal) else { return Ok(()) };
-        let holders = self.holders(wal, stretch, view, cell).await;
+        let mut holders = self.holders(wal, stretch, view, cell).await;
         let source = holders.iter().copied().find(|member| *member != self.fleet.me);
         // Whole, also where slots ended earlier: whoever holds it may have to flush it, or to hand it on.
         let (from, end) = (stretch.from, view.sealed_end().unwrap_or(stretch.end));
@@ -166,6 +166,10 @@ impl Steward {
                 fetch_copy(network, mirrors, wal, from, end, self.fleet.me).await?;
             }
             None => return Err(OpenFault::NoHolder(wal)),
+        }
+        // What was fetched just now is whole and durable here: a copy like the others.
+        if !holders.contains(&self.fleet.me) {
+            holders.push(self.fleet.me);
         }
         if holders.len() < self.copies_min && view.sealed_end().is_some() {
             self.copy_on(wal, view, &holders, cell).await?;
