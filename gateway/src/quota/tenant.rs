@@ -201,6 +201,7 @@ impl TenantQuota {
         let mut state = self.lock();
         if state.terms != terms {
             state.terms = terms;
+            state.lease.renew();
             self.show(&terms.limits);
         }
     }

@@ -129,6 +129,9 @@ pub struct FlowReport {
     /// Where the true bucket stood, as last heard; for a coordinator that has just taken over.
     #[n(6)]
     pub heard: Option<Standing>,
+    /// The largest request of those used since the last report.
+    #[n(7)]
+    pub largest: u64,
 }
 
 /// Where a cluster's true bucket stood, some time ago.

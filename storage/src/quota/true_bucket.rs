@@ -2,7 +2,8 @@
 //!
 //! Two balances, both in tokens, decide what there is:
 //!
-//! * `balance` gains the quota's rate, holds at most [`BURST`] seconds of it and keeps debt, at most [`DEBT`] seconds of it;
+//! * `balance` gains the quota's rate, holds at most [`BURST`] seconds of it and keeps debt, at most [`DEBT`] seconds of it or one
+//!   request that is larger than that;
 //! * `lazy` gains [`LAZY`] of the rate and holds a second of that: whoever stays below it in every second is never short, however
 //!   deep the debt. It is what "no throttle below 90 %" rests on.
 //!
@@ -91,8 +92,14 @@ impl Level {
         (self.tokens, self.floor, self.cap) = (self.tokens * by, self.floor * by, self.cap * by);
     }
 
-    fn change(&mut self, tokens: f64) {
-        self.tokens = (self.tokens + tokens).clamp(self.floor, self.cap);
+    fn gain(&mut self, tokens: f64) {
+        self.tokens = (self.tokens + tokens).min(self.cap);
+    }
+
+    /// A request that is larger than the floor is deep is owed whole: it would be forgiven in part each time otherwise.
+    fn charge(&mut self, tokens: f64, largest: f64) {
+        let floor = self.floor.min(-largest).min(self.tokens);
+        self.tokens = (self.tokens - tokens).max(floor);
     }
 }
 
@@ -165,8 +172,9 @@ impl TrueBucket {
         let unheard = self.unheard.saturating_sub(share.unheard).as_secs_f64();
         let charged = (more - share.rate * unheard).max(0.0);
         share.unheard = self.unheard;
-        self.balance.change(-charged);
-        self.lazy.change(-charged);
+        let largest = (report.largest as f64).min(charged);
+        self.balance.charge(charged, largest);
+        self.lazy.charge(charged, largest);
         self.grant(gateway, report, now)
     }
 
@@ -249,8 +257,8 @@ impl TrueBucket {
     fn advance(&mut self, now: Duration) {
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.at = self.at.max(now);
-        self.balance.change(self.rate * passed);
-        self.lazy.change(self.rate * LAZY * passed);
+        self.balance.gain(self.rate * passed);
+        self.lazy.gain(self.rate * LAZY * passed);
     }
 }
 

@@ -65,6 +65,11 @@ fn requests_of_a_twentieth_of_the_quota_keep_within_the_bound() {
 }
 
 #[test]
+fn requests_of_a_whole_second_gain_nothing() {
+    check_entitled(&runs::requests_of_a_second(), Duration::from_secs(5));
+}
+
+#[test]
 fn demand_that_comes_at_once_after_silence_keeps_within_the_bound() {
     check_entitled(&runs::sudden_demand(), runs::SUDDEN);
 }

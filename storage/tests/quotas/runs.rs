@@ -50,6 +50,14 @@ pub(crate) fn largest_requests_of_few_clients() -> Run {
     run
 }
 
+/// Requests of a whole second's worth, one after the other: beyond what the bound speaks of, and yet no way around the quota.
+pub(crate) fn requests_of_a_second() -> Run {
+    let mut run = Run::new("one client, requests of a second's worth", 3, 60);
+    run.request = run.rate;
+    run.demand = Box::new(|gateway, _| Demand::Closed(u32::from(gateway == 0)));
+    run
+}
+
 /// When demand comes in [`sudden_demand`].
 pub(crate) const SUDDEN: Duration = secs(5);
 /// When demand moves in [`demand_moves`]; late enough that what was owed at the start is repaid.
@@ -244,6 +252,7 @@ pub(crate) fn all() -> Vec<Run> {
         hot_partition(),
         largest_requests(),
         largest_requests_of_few_clients(),
+        requests_of_a_second(),
         sudden_demand(),
         below_quota(),
         bursts_below_quota(),

@@ -50,6 +50,8 @@ pub struct FlowBucket {
     cluster_rate: u64,
     low_water: f64,
     reported: (u64, u64),
+    /// The largest request since the last report, of those that were seen one by one.
+    largest: u64,
     /// What was refused since the last report, and is wanted still.
     refused: u64,
     /// Up to when the rate is promised to those that were refused.
@@ -85,6 +87,7 @@ impl FlowBucket {
             cluster_rate: 0,
             low_water: 0.0,
             reported: (0, 0),
+            largest: 0,
             refused: 0,
             promised: now,
             node: None,
@@ -103,16 +106,18 @@ impl FlowBucket {
         Some(ticket)
     }
 
-    /// Charges whatever the balance: it is used already.
+    /// Charges any number of requests together, whatever the balance: it is used already.
     pub fn spend(&mut self, amount: u64, now: Duration) {
-        self.count(amount, now);
-    }
-
-    fn count(&mut self, amount: u64, now: Duration) {
         self.used += amount;
         if let Some(node) = &mut self.node {
             node.charge(amount as f64, now);
         }
+    }
+
+    /// Charges one request.
+    fn count(&mut self, amount: u64, now: Duration) {
+        self.largest = self.largest.max(amount);
+        self.spend(amount, now);
     }
 
     fn may_go(&self, amount: u64, now: Duration) -> bool {
@@ -149,7 +154,9 @@ impl FlowBucket {
     /// to come is the first to be served.
     pub fn promise(&mut self, amount: u64, now: Duration) -> Duration {
         let slot = self.promised.max(now + self.throttle(now));
-        self.promised = slot + seconds(amount as f64 / self.rate.max(1.0));
+        // Without a share there is none to divide: it comes with the next answer.
+        let length = if self.rate > 0.0 { seconds(amount as f64 / self.rate) } else { CONTENDED_INTERVAL };
+        self.promised = slot + length;
         slot.saturating_sub(now)
     }
 
@@ -314,6 +321,7 @@ impl FlowBucket {
             waiting: self.reported.1,
             aged: self.aged(now) + refused,
             heard: self.heard.map(|(standing, at)| Standing { age: now.saturating_sub(at), ..standing }),
+            largest: std::mem::take(&mut self.largest),
         }
     }
 

@@ -33,6 +33,8 @@ pub struct QuotaLease {
     open: bool,
     /// The last report said that nothing is going on any more.
     quiet: bool,
+    /// Other terms hold since the last report: what was leased under the earlier ones goes back.
+    renewed: bool,
     gateways: u32,
     connections: u32,
     connections_reported: u32,
@@ -49,6 +51,7 @@ impl QuotaLease {
             unanswered: None,
             open: false,
             quiet: true,
+            renewed: false,
             gateways: 1,
             connections: 0,
             connections_reported: 0,
@@ -71,6 +74,9 @@ impl QuotaLease {
             let busy = connections > 0 || self.flows.iter().any(FlowBucket::is_busy);
             return busy.then_some(now);
         };
+        if self.renewed {
+            return Some(now);
+        }
         if self.unanswered.is_some() {
             return Some(reported + REPEAT_AFTER);
         }
@@ -89,6 +95,11 @@ impl QuotaLease {
         (connections > 0).then_some(reported + CONNECTIONS_INTERVAL)
     }
 
+    /// Other terms hold from now on: they are told at once.
+    pub fn renew(&mut self) {
+        self.renewed = true;
+    }
+
     /// When the next request that waits may go, if no grant comes before.
     pub fn next_release(&self, now: Duration) -> Option<Duration> {
         self.flows.iter().filter_map(|flow| flow.next_release(now)).min()
@@ -103,6 +114,7 @@ impl QuotaLease {
         now: Duration,
     ) -> QuotaReport {
         self.quiet = !self.flows.iter().any(FlowBucket::is_busy);
+        self.renewed = false;
         self.sequence += 1;
         self.connections_reported = connections;
         self.reported = Some(now);
@@ -162,5 +174,36 @@ impl QuotaLease {
     /// How many gateways serve the cluster, as last heard.
     pub fn gateways(&self) -> u32 {
         self.gateways
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_metadata::id::Revision;
+    use headgate_metadata::quota::QuotaLimits;
+
+    use super::*;
+
+    const GATEWAY: Incarnation = Incarnation::new(1);
+    const TERMS: fn() -> QuotaTerms =
+        || QuotaTerms { limits: QuotaLimits::default(), revision: Revision::new(1) };
+
+    const fn at(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// What was leased under a larger quota must not be used under a smaller one, however idle the cluster is meanwhile.
+    #[test]
+    fn other_terms_are_told_at_once_even_by_an_idle_gateway() {
+        let mut lease = QuotaLease::new(at(0));
+        let told = lease.report(GATEWAY, TERMS(), 0, at(0));
+        let flows = std::array::from_fn(|_| crate::quota::FlowGrant::default());
+        let grant = QuotaGrant { sequence: told.sequence, flows, connections: 0, gateways: 1 };
+        lease.grant(&grant, at(1));
+        assert_eq!(lease.report_due(0, at(5_000)), None);
+        lease.renew();
+        assert_eq!(lease.report_due(0, at(5_000)), Some(at(5_000)));
+        lease.report(GATEWAY, TERMS(), 0, at(5_000));
+        assert_eq!(lease.report_due(0, at(5_000)), Some(at(5_100)), "and again if nobody answers");
     }
 }

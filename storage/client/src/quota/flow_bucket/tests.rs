@@ -109,3 +109,15 @@ fn whoever_is_refused_is_told_a_time_of_its_own_and_is_wanted_still() {
     assert_eq!(bucket.report(at(0)).waiting, 20);
     assert_eq!(bucket.report(at(0)).waiting, 0);
 }
+
+/// A coordinator gives no share to a gateway that wanted nothing lately.
+#[test]
+fn whoever_is_refused_without_a_share_comes_again_when_there_is_one() {
+    let mut bucket = granted(0, 0.0, true);
+    bucket.spend(1, at(0));
+    assert_eq!(bucket.reserve(1_000, 50, at(0)), None);
+    assert_eq!(bucket.promise(50, at(0)), CONTENDED_INTERVAL);
+    assert_eq!(bucket.promise(50, at(0)), CONTENDED_INTERVAL * 2, "one after the other");
+    bucket.grant(&FlowGrant { allowed: 0, rate: 100.0, contended: true, ..FlowGrant::default() }, at(200));
+    assert_eq!(bucket.promise(50, at(200)), at(10), "as soon as the one token owed has come");
+}

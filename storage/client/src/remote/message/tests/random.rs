@@ -241,9 +241,9 @@ fn description() -> impl Strategy<Value = GroupDescription> {
 fn flow_report() -> impl Strategy<Value = FlowReport> {
     let heard = (any::<(i64, i64)>(), duration());
     let heard = heard.prop_map(|((balance, lazy), age)| Standing { balance, lazy, age });
-    (any::<[u64; 5]>(), 0.0..1e15, option::of(heard)).prop_map(|(amounts, rate, heard)| {
-        let [used, counted, allowed, waiting, aged] = amounts;
-        FlowReport { used, counted, allowed, rate, waiting, aged, heard }
+    (any::<[u64; 6]>(), 0.0..1e15, option::of(heard)).prop_map(|(amounts, rate, heard)| {
+        let [used, counted, allowed, waiting, aged, largest] = amounts;
+        FlowReport { used, counted, allowed, rate, waiting, aged, heard, largest }
     })
 }
 

@@ -179,6 +179,7 @@ pub(crate) fn quota_report() -> QuotaReport {
         waiting: 3,
         aged: 8,
         heard: Some(heard),
+        largest: 70,
     };
     let flows = [flow, FlowReport::default(), FlowReport::default()];
     QuotaReport { gateway: Incarnation::new(12), sequence: 4, terms: terms(), connections: 2, flows }
