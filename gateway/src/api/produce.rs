@@ -76,7 +76,7 @@ pub(super) async fn start(
 
 /// What goes into each partition; nothing while their cluster has something to lend.
 fn partition_bytes(session: &Session, topics: &[TopicOutcomes]) -> Vec<(PartitionAddress, u64)> {
-    if !session.quota().is_contended(Flow::BytesIn) {
+    if !session.quota().has_nothing_to_lend(Flow::BytesIn) {
         return Vec::new();
     }
     let bytes = |partition: &PartitionOutcome| match &partition.outcome {

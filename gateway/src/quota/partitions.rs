@@ -22,7 +22,7 @@ impl Session {
             Direction::In => (Flow::BytesIn, QuotaKey::PartitionBytesInPerSecond),
             Direction::Out => (Flow::BytesOut, QuotaKey::PartitionBytesOutPerSecond),
         };
-        if !self.quota().is_contended(flow) {
+        if !self.quota().has_nothing_to_lend(flow) {
             return;
         }
         let limit = self.quota().limit(quota);

@@ -110,6 +110,11 @@ fn take(shared: &Shared, tenant: &TenantQuota, grant: &QuotaGrant) {
     let (mut state, now) = (tenant.lock(), tenant.now());
     tenant.collect_all(&mut state, now);
     state.lease.grant(grant, now);
+    for flow in Flow::ALL {
+        if state.lease.flow(flow).is_contended() {
+            tenant.note_scarce(flow, now);
+        }
+    }
     TenantQuota::release(&mut state, now);
     tenant.hand_out_all(&mut state, now);
     tenant.news.notify_waiters();

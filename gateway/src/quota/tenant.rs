@@ -22,6 +22,9 @@ use super::{Limit, Throttle};
 /// The least that a Fetch may set aside, as a part of a second's quota, so that it is not answered with crumbs.
 const FETCH_PART: u64 = 20;
 
+/// How long after tokens were scarce partitions may not borrow yet.
+const SCARCE_FOR: Duration = Duration::from_secs(1);
+
 /// See the module.
 pub(crate) struct TenantQuota {
     pub(super) cluster: ClusterId,
@@ -30,6 +33,8 @@ pub(crate) struct TenantQuota {
     pools: [AtomicI64; 3],
     /// Whether any answer may have to carry a throttle time: looked at without the lock.
     throttles: AtomicBool,
+    /// Until when each flow counts as scarce for partitions, in ms of [`TenantQuota::now`]; 0 = it never was.
+    scarce_until_ms: [AtomicU64; 3],
     live: Vec<AtomicU64>,
     /// Connections that are counted.
     pub(super) connections: AtomicU32,
@@ -74,6 +79,7 @@ impl TenantQuota {
             began: Instant::now(),
             pools: Default::default(),
             throttles: AtomicBool::new(false),
+            scarce_until_ms: Default::default(),
             live: QuotaKey::ALL.iter().map(|_| AtomicU64::new(0)).collect(),
             connections: AtomicU32::new(0),
             guards: AtomicU32::new(0),
@@ -221,9 +227,19 @@ impl TenantQuota {
         flows.iter().map(of_flow).fold(None, Throttle::longer)
     }
 
-    /// Whether the cluster has nothing of this flow to lend.
-    pub(crate) fn is_contended(&self, flow: Flow) -> bool {
-        self.throttles.load(Ordering::Acquire) && self.lock().lease.flow(flow).is_contended()
+    /// Whether the cluster has nothing of this flow to lend, or had nothing a moment ago: demand that is held back for a while
+    /// wants it still.
+    pub(crate) fn has_nothing_to_lend(&self, flow: Flow) -> bool {
+        match self.scarce_until_ms[flow as usize].load(Ordering::Relaxed) {
+            0 => false,
+            until => (self.now().as_millis() as u64) < until,
+        }
+    }
+
+    /// What the coordinator has said of a flow.
+    pub(super) fn note_scarce(&self, flow: Flow, now: Duration) {
+        let until = (now + SCARCE_FOR).as_millis() as u64;
+        self.scarce_until_ms[flow as usize].store(until, Ordering::Relaxed);
     }
 
     /// Sets bytes aside for a Fetch that may read up to `bytes`; the error says when it should come again. While the coordinator

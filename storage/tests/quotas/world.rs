@@ -80,7 +80,7 @@ pub(crate) struct Played {
 
 #[derive(Clone)]
 enum Message {
-    Report(usize, QuotaReport),
+    Report(usize, Box<QuotaReport>),
     Grant(usize, QuotaGrant),
 }
 
@@ -220,7 +220,7 @@ impl<'r> World<'r> {
         if gateway.lease.report_due(0, now).is_some_and(|due| due <= now) {
             let report = gateway.lease.report(Incarnation::new(index as u64), self.terms, 0, now);
             self.played.reports += 1;
-            self.send(&Message::Report(index, report), now);
+            self.send(&Message::Report(index, Box::new(report)), now);
         }
     }
 
