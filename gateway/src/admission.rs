@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
@@ -15,6 +16,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::config::GatewayConfig;
 use crate::metrics::TurnedAway;
 
+/// How long a connection that is turned away is held unread, so that a client that retries at once does no harm.
+pub(crate) const TURNED_AWAY_HOLD: Duration = Duration::from_secs(1);
 /// A burst is this many seconds' worth of connections.
 const BURST_SECONDS: u32 = 10;
 /// One name and source have at most one in so many of the handshakes under way.

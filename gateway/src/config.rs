@@ -1,5 +1,6 @@
 //! The settings of a gateway: numbers an operator turns.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -76,17 +77,22 @@ pub struct GatewayConfig {
     /// How long a client may take none of a response's bytes, in milliseconds. Default 30,000. Higher: a stuck consumer
     /// holds memory longer; lower: consumers on stalling links are cut off.
     pub response_stall_ms_max: u64,
-    /// The most bytes of batches in one Fetch answer. Default 55 MiB, MSK's documented limit; larger wishes are clamped.
-    /// Higher: one consumer can hold more memory; lower: more requests for the same data.
+    /// The most bytes of batches in one Fetch answer, unless the cluster's quota says less. Default 55 MiB, MSK's documented
+    /// limit; larger wishes are clamped. Higher: one consumer can hold more memory; lower: more requests for the same data.
     pub fetch_bytes_max: u64,
     /// Partitions remembered in all fetch sessions of the process. Default 1,000,000, about 100 MiB. Higher: more memory;
     /// lower: consumers of many partitions send whole requests again.
     pub fetch_session_partitions_max: u32,
-    /// Partitions of one topic at most, unless a quota says less. Default 2,400.
+    /// Partitions of one topic at most, unless the cluster's quota says less. Default 2,400.
     pub topic_partitions_max: u32,
-    /// Partitions of one cluster at most, in all its topics. Default 2,400, MSK Serverless's limit. Higher: a client that
-    /// creates topics in a loop takes more metadata; lower: clusters with many topics cannot grow.
-    pub cluster_partitions_max: u32,
+    /// Bytes of requests a second that this gateway reads, all clusters together; beyond, every cluster is slowed down in
+    /// proportion to its quota. Default none. Higher: the machine may become the limit, which is fair to nobody; lower:
+    /// clusters are slowed down although the machine could do more.
+    pub node_bytes_in_per_second: Option<NonZeroU64>,
+    /// The same for bytes of fetched records.
+    pub node_bytes_out_per_second: Option<NonZeroU64>,
+    /// The same for requests.
+    pub node_requests_per_second: Option<NonZeroU64>,
     /// How long draining may take, in milliseconds, before connections are closed in the middle of a request. Default
     /// 30,000. Higher: a restart takes longer; lower: slow produces see a lost connection.
     pub drain_ms_max: u64,
@@ -111,7 +117,9 @@ impl Default for GatewayConfig {
             fetch_bytes_max: 55 * MIB,
             fetch_session_partitions_max: 1_000_000,
             topic_partitions_max: 2_400,
-            cluster_partitions_max: 2_400,
+            node_bytes_in_per_second: None,
+            node_bytes_out_per_second: None,
+            node_requests_per_second: None,
             drain_ms_max: 30_000,
         }
     }

@@ -6,8 +6,10 @@
 mod answer;
 mod authenticated;
 mod frame;
+mod leaving;
 mod reauthentication;
 mod request;
+mod throttle_field;
 mod transport;
 mod unauthenticated;
 

@@ -57,6 +57,7 @@ pub(crate) fn of_refusal(refusal: Refusal) -> i16 {
         Refusal::InvalidReplicationFactor => Wire::InvalidReplicationFactor,
         Refusal::InvalidConfig => Wire::InvalidConfig,
         Refusal::PolicyViolation => Wire::PolicyViolation,
+        Refusal::QuotaExceeded => Wire::ThrottlingQuotaExceeded,
         Refusal::InvalidRecord => Wire::InvalidRecord,
         Refusal::BatchTooLarge => Wire::MessageTooLarge,
         Refusal::InvalidTimestamp => Wire::InvalidTimestamp,

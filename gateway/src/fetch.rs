@@ -8,5 +8,7 @@ mod target;
 
 pub(crate) use encode::{FetchAnswer, FetchEntry, encode};
 pub(crate) use gather::{Gathered, Wait, gather};
-pub(crate) use session::{Asked, FetchSessionSlot, SessionBudget, TopicRef, Wanted, begin, finish};
+pub(crate) use session::{
+    Asked, FetchSessionSlot, SessionBudget, TopicRef, Wanted, begin, finish, forget, is_full,
+};
 pub(crate) use target::Target;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headgate_metadata::id::ClusterId;
 use headgate_metadata::record::ClusterState;
+use headgate_storage_client::quota::QuotaExplanation;
 use prometheus_client::registry::Registry;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,7 +18,7 @@ use crate::config::{ConfigInvalid, GatewayConfig};
 use crate::listener::{BoundListener, ListenError, ListenerSpec};
 use crate::metrics::GatewayMetrics;
 use crate::shared::{GatewayParts, Phase, Shared};
-use crate::usage;
+use crate::{quota, usage};
 
 /// How often sources that have been quiet are forgotten.
 const FORGET_EVERY: Duration = Duration::from_mins(1);
@@ -36,20 +37,22 @@ pub struct Gateway {
 
 impl Gateway {
     /// Builds a gateway and starts what runs beside its connections. Must be called in a tokio runtime. Its metrics are
-    /// added to `registry`.
+    /// added to `registry`, those that name clusters to `tenants`.
     pub fn new(
         config: GatewayConfig,
         parts: GatewayParts,
         registry: &mut Registry,
+        tenants: &mut Registry,
     ) -> Result<Self, ConfigInvalid> {
         config.validate()?;
         let admission = Arc::new(Admission::new(&config));
-        let shared = Arc::new(Shared::new(parts, config, GatewayMetrics::registered(registry)));
+        let shared = Arc::new(Shared::new(parts, config, GatewayMetrics::registered(registry, tenants)));
         let mut background = JoinSet::new();
         background.spawn(usage::report_for_ever(Arc::clone(&shared)));
         background.spawn(forget_for_ever(Arc::clone(&admission)));
         let changes = [shared.parts.principals.changes(), shared.parts.catalog.changes()];
         background.spawn(announce_changes(Arc::clone(&shared), changes));
+        background.spawn(quota::fly(Arc::clone(&shared)));
         Ok(Self { shared, admission, tasks: Mutex::default(), background: Mutex::new(background) })
     }
 
@@ -123,6 +126,11 @@ impl Gateway {
                 Err(error) => tracing::error!(%cluster, %error, "cluster's own port not opened"),
             }
         }
+    }
+
+    /// Why a cluster is slowed down here; `None` if no client of it is connected.
+    pub fn explain_quotas(&self, cluster: ClusterId) -> Option<QuotaExplanation> {
+        self.shared.quotas.get(cluster).map(|tenant| tenant.explain())
     }
 
     /// Stops accepting, ends long waits, closes each connection at its first idle moment and all at the deadline, and

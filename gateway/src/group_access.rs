@@ -1,11 +1,15 @@
 //! Reaching a group: authorized, and at the slot its coordinator lives in.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_iam::KafkaAction;
 use headgate_metadata::catalog::ClusterView;
-use headgate_storage_client::{Caller, GroupAddress, GroupError, MemberIdentity, routing};
+use headgate_metadata::id::SlotId;
+use headgate_metadata::quota::QuotaKey;
+use headgate_storage_client::quota::Charged;
+use headgate_storage_client::{Caller, GroupAddress, GroupError, GroupState, MemberIdentity, routing};
 
 use crate::api::Call;
 use crate::error_code;
@@ -45,6 +49,36 @@ impl Session {
         let caller = self.caller(call, patience, view.revision);
         let address = routing::group(&view.cluster, group);
         Ok(ReachedGroup { view, caller, address })
+    }
+}
+
+impl ReachedGroup {
+    /// Whether a group that is not there yet may be made: the error is the wire code. `Ok` for one that is there.
+    pub(crate) async fn admit(&self, session: &Session) -> Result<(), i16> {
+        let storage = &session.shared.parts.storage;
+        let of_group = |error: GroupError| error_code::of_group(&error);
+        let group = storage.describe_group(&self.caller, &self.address).await.map_err(of_group)?;
+        if group.state != GroupState::Dead {
+            return Ok(());
+        }
+        let what = Charged::Group { group: Arc::clone(&self.address.group) };
+        let charged = session.quota().charge_at_coordinator(&session.shared, what, Duration::ZERO).await;
+        let full = || error_code::of_group(&GroupError::LimitReached);
+        // Listed after it was charged, so that of two that come at the same moment one at least sees both.
+        let granted = charged.map_err(|_| full())?;
+        let slots: BTreeSet<SlotId> = self.view.cluster.slot_set.iter().copied().collect();
+        let slots: Vec<SlotId> = slots.into_iter().collect();
+        let listed = storage.list_groups(&self.caller, &slots).await.map_err(of_group)?;
+        let mut groups: HashSet<Arc<str>> = listed.into_iter().map(|listing| listing.group).collect();
+        groups.extend(granted.groups);
+        groups.insert(Arc::clone(&self.address.group));
+        let max = session.quota().limit(QuotaKey::GroupsMax);
+        if groups.len() as u64 > max {
+            session.shared.metrics.observe_quota_refused(QuotaKey::GroupsMax);
+            session.quota().note_refusal(QuotaKey::GroupsMax);
+            return Err(full());
+        }
+        Ok(())
     }
 }
 

@@ -24,6 +24,7 @@ mod listener;
 mod login;
 mod metrics;
 mod produce;
+mod quota;
 mod random;
 mod refusal;
 mod sasl;
@@ -32,6 +33,7 @@ mod shape;
 mod shared;
 mod topic_config;
 mod topic_creation;
+mod topic_operation;
 mod usage;
 mod which_cluster;
 

@@ -19,20 +19,19 @@ use tokio_rustls::rustls::server::Acceptor;
 use tokio_rustls::server::TlsStream;
 use tracing::Instrument;
 
-use crate::admission::{Admission, Admitted};
+use crate::admission::{Admission, Admitted, TURNED_AWAY_HOLD};
 use crate::authorize::{Identity, Source};
 use crate::brokers::{BrokerSource, ListedBroker};
 use crate::connection::{Authenticated, ByteStream, Opened, Transport, Unauthenticated};
 use crate::login::{LoginContext, actor_of, principal_of};
-use crate::metrics::ConnectionState;
+use crate::metrics::{ConnectionState, TurnedAway};
+use crate::quota::ConnectionLease;
 use crate::session::Session;
 use crate::shared::{Phase, Shared};
 use crate::which_cluster::{Dialled, DialledAs, Reached};
 
 /// Connections the kernel keeps for us to accept.
 const BACKLOG: i32 = 4096;
-/// How long a connection that is turned away is held unread, so that a client that retries at once does no harm.
-const TURNED_AWAY_HOLD: Duration = Duration::from_secs(1);
 /// What accepting waits for after an error such as too many descriptors.
 const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(100);
 
@@ -313,9 +312,18 @@ async fn serve_plaintext(
             token_issued_at: None,
         },
     };
+    let connection = match ConnectionLease::take(&door.shared, &cluster).await {
+        Ok(connection) => connection,
+        Err(over) => {
+            door.shared.metrics.observe_turned_away(TurnedAway::Quota);
+            tracing::debug!(%source, quota = %over.quota, "connection over its cluster's quota");
+            sleep(TURNED_AWAY_HOLD).await;
+            return Transport::new(stream).close().await;
+        }
+    };
     let reached = Reached { cluster: cluster.id, dialled_as: DialledAs::Address };
     let brokers = BrokerSource::of(&parts.names, reached, door.own_address.clone(), parts.fleet.as_ref());
-    let session = Session::new(Arc::clone(&door.shared), &cluster, brokers, source, identity);
+    let session = Session::new(Arc::clone(&door.shared), &cluster, brokers, source, identity, connection);
     let dialled = Dialled { bound: door.spec.bound_cluster, ..Dialled::default() };
     let opened = Opened {
         session: Arc::new(session),

@@ -7,15 +7,34 @@
 //! | `headgate_gateway_denials_total` | `action` | requests or parts of them denied by policy |
 //! | `headgate_gateway_connections` | `state` | open connections |
 //! | `headgate_gateway_connections_refused_total` | `reason` | connections turned away before a byte was read |
+//! | `headgate_gateway_quota_refusals_total` | `quota` | operations and connections refused by a cluster's quota |
+//! | `headgate_gateway_quota_unanswered_total` | – | times a quota coordinator did not answer |
 //! | `headgate_gateway_inflight_bytes` | – | memory of requests and responses in flight, shared part |
+//!
+//! None of these names a tenant: whoever reaches the control API may read them. What concerns one cluster is in a registry of
+//! its own, for the operator:
+//!
+//! | name | labels | counts |
+//! |---|---|---|
+//! | `headgate_gateway_throttles_total` | `cluster`, `limit` | answers with a throttle time |
+//! | `headgate_gateway_throttled_seconds_total` | `cluster`, `limit` | throttle times told, together |
+//! | `headgate_gateway_quota_use` | `cluster`, `quota` | bytes or requests a second, all gateways together, as last heard |
+//! | `headgate_gateway_quota_limit` | `cluster`, `quota` | what the quota allows a second |
+
+use std::sync::atomic::AtomicU64;
 
 use headgate_iam::{KafkaAction, Mechanism};
 use headgate_metadata::audit::AuditResult;
+use headgate_metadata::id::ClusterId;
+use headgate_metadata::quota::QuotaKey;
+use headgate_storage_client::quota::Flow;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
+
+use crate::quota::{Limit, Throttle};
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ApiLabel {
@@ -31,6 +50,23 @@ struct LoginLabel {
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ActionLabel {
     action: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ThrottleLabel {
+    cluster: String,
+    limit: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ClusterQuotaLabel {
+    cluster: String,
+    quota: &'static str,
+}
+
+#[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct QuotaLabel {
+    quota: &'static str,
 }
 
 #[derive(Debug, Clone, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -59,6 +95,8 @@ pub(crate) enum TurnedAway {
     Source,
     /// New ones come too fast from this source.
     SourceRate,
+    /// The cluster has as many connections as its quota allows, or new ones come faster.
+    Quota,
 }
 
 /// The gateway's metrics. Cheap to clone; all clones count into the same series.
@@ -70,11 +108,17 @@ pub(crate) struct GatewayMetrics {
     connections: Family<StateLabel, Gauge>,
     refused: Family<ReasonLabel, Counter>,
     inflight_bytes: Gauge,
+    throttles: Family<ThrottleLabel, Counter>,
+    throttled_seconds: Family<ThrottleLabel, Counter<f64, AtomicU64>>,
+    quota_use: Family<ClusterQuotaLabel, Gauge>,
+    quota_limit: Family<ClusterQuotaLabel, Gauge>,
+    quota_refusals: Family<QuotaLabel, Counter>,
+    quota_unanswered: Counter,
 }
 
 impl GatewayMetrics {
-    /// Metrics that `registry` shows.
-    pub(crate) fn registered(registry: &mut Registry) -> Self {
+    /// Metrics that `registry` shows, and those that name clusters, which `tenants` does.
+    pub(crate) fn registered(registry: &mut Registry, tenants: &mut Registry) -> Self {
         let metrics = Self::default();
         let registry = registry.sub_registry_with_prefix("headgate_gateway");
         registry.register("requests", "Requests that were read", metrics.requests.clone());
@@ -87,6 +131,17 @@ impl GatewayMetrics {
             "Requests and responses in flight",
             metrics.inflight_bytes.clone(),
         );
+        registry.register("quota_refusals", "Operations refused by a quota", metrics.quota_refusals.clone());
+        registry.register(
+            "quota_unanswered",
+            "Times the quota coordinator of a cluster did not answer and the last share was gone on with",
+            metrics.quota_unanswered.clone(),
+        );
+        let tenants = tenants.sub_registry_with_prefix("headgate_gateway");
+        tenants.register("throttles", "Answers with a throttle time", metrics.throttles.clone());
+        tenants.register("throttled_seconds", "Throttle times told", metrics.throttled_seconds.clone());
+        tenants.register("quota_use", "Use a second, all gateways together", metrics.quota_use.clone());
+        tenants.register("quota_limit", "The quota a second", metrics.quota_limit.clone());
         metrics
     }
 
@@ -112,8 +167,45 @@ impl GatewayMetrics {
             TurnedAway::Unauthenticated => "unauthenticated",
             TurnedAway::Source => "source",
             TurnedAway::SourceRate => "source-rate",
+            TurnedAway::Quota => "quota",
         };
         self.refused.get_or_create(&ReasonLabel { reason }).inc();
+    }
+
+    /// A client was told to hold back.
+    pub(crate) fn observe_throttle(&self, cluster: ClusterId, throttle: Throttle) {
+        let label = ThrottleLabel { cluster: cluster.to_string(), limit: throttle.limit.name() };
+        self.throttles.get_or_create(&label).inc();
+        self.throttled_seconds.get_or_create(&label).inc_by(throttle.time.as_secs_f64());
+    }
+
+    /// What a cluster uses of a quota a second, all gateways together, as last heard.
+    pub(crate) fn set_quota(&self, cluster: ClusterId, quota: QuotaKey, used: u64, limit: u64) {
+        let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: quota.name() };
+        self.quota_use.get_or_create(&label).set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.quota_limit.get_or_create(&label).set(i64::try_from(limit).unwrap_or(i64::MAX));
+    }
+
+    /// The cluster is not in use here any more: its series end.
+    pub(crate) fn forget_quotas(&self, cluster: ClusterId) {
+        for limit in Limit::all() {
+            let label = ThrottleLabel { cluster: cluster.to_string(), limit: limit.name() };
+            self.throttles.remove(&label);
+            self.throttled_seconds.remove(&label);
+        }
+        for flow in Flow::ALL {
+            let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: flow.quota().name() };
+            self.quota_use.remove(&label);
+            self.quota_limit.remove(&label);
+        }
+    }
+
+    pub(crate) fn observe_quota_refused(&self, quota: QuotaKey) {
+        self.quota_refusals.get_or_create(&QuotaLabel { quota: quota.name() }).inc();
+    }
+
+    pub(crate) fn observe_quota_unanswered(&self) {
+        self.quota_unanswered.inc();
     }
 
     /// Counts a connection in this state until the guard is dropped.
@@ -144,22 +236,32 @@ impl Drop for OpenConnection {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus_client::encoding::text::encode;
 
     use super::*;
 
     #[test]
     fn the_table_above_names_every_metric() {
-        let mut registry = Registry::default();
-        let metrics = GatewayMetrics::registered(&mut registry);
+        let (mut registry, mut tenants) = (Registry::default(), Registry::default());
+        let metrics = GatewayMetrics::registered(&mut registry, &mut tenants);
         metrics.observe_request("Fetch");
         metrics.observe_login(Mechanism::AwsMskIam, AuditResult::Denied);
         metrics.observe_denial(KafkaAction::ReadData);
         metrics.observe_turned_away(TurnedAway::Source);
         let _open = metrics.connection(ConnectionState::Authenticated);
         metrics.set_inflight_bytes(7);
+        let cluster = ClusterId::from_random(1);
+        let limit = Limit::Quota(QuotaKey::RequestsPerSecond);
+        metrics.observe_throttle(cluster, Throttle { limit, time: Duration::from_millis(5) });
+        metrics.set_quota(cluster, QuotaKey::RequestsPerSecond, 1, 2);
+        metrics.observe_quota_refused(QuotaKey::GroupsMax);
+        metrics.observe_quota_unanswered();
         let mut shown = String::new();
         encode(&mut shown, &registry).expect("text is written to memory");
+        assert!(!shown.contains(&cluster.to_string()));
+        encode(&mut shown, &tenants).expect("text is written to memory");
         let sample = |line: &str| line.split(['{', ' ']).next().unwrap_or_default().to_owned();
         let mut shown: Vec<String> =
             shown.lines().filter(|line| !line.starts_with('#')).map(sample).collect();

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::TopicId;
+use headgate_metadata::quota::QuotaKey;
 use headgate_metadata::record::TopicRecord;
 use headgate_storage_client::{BatchDefect, Compression, PartitionAddress, RecordBatch, Unavailable};
 use uuid::Uuid;
@@ -99,6 +100,13 @@ pub(crate) fn accept(
     let partition = Session::partition(&topic.view, &topic.record, index)
         .ok_or_else(|| BatchRefused::new(Refusal::UnknownTopic, ""))?;
     let records = records.unwrap_or_default();
+    let (size, max) = (records.len() as u64, session.quota().limit(QuotaKey::MessageBytesMax));
+    if size > max {
+        let quota = QuotaKey::MessageBytesMax;
+        let text =
+            format!("The record batch size is {size} bytes, which exceeds the cluster's {quota} of {max}");
+        return Err(BatchRefused::new(Refusal::BatchTooLarge, text));
+    }
     let batch = check_batch(version, &topic.rules, &records, session.shared.now_ms())?;
     Ok(Accepted { partition, batch })
 }

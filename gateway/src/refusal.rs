@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     InvalidConfig,
     /// A rule of the operator forbids it.
     PolicyViolation,
+    /// A quota of rare operations is used up. Retry after the throttle time.
+    QuotaExceeded,
     /// A record's fields do not add up.
     InvalidRecord,
     /// The batch is longer than the topic's `max.message.bytes`.

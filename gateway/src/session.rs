@@ -1,7 +1,7 @@
 //! What a handler knows of the connection it serves: one principal on one cluster.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -11,6 +11,8 @@ use headgate_metadata::catalog::{CatalogError, ClusterView};
 use headgate_metadata::id::{ClusterId, Revision, TopicId};
 use headgate_metadata::record::{ClusterRecord, ClusterState, TopicRecord};
 use headgate_storage_client::Caller;
+use headgate_storage_client::quota::Flow;
+use kafka_protocol::messages::ApiKey;
 use tokio::sync::Notify;
 
 use crate::api::Call;
@@ -19,6 +21,7 @@ use crate::brokers::{BrokerSource, Brokers};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
+use crate::quota::{ConnectionLease, TenantQuota, Throttle};
 use crate::refusal::Refusal;
 use crate::shared::{AuditLine, Phase, Shared, details_of};
 
@@ -35,13 +38,42 @@ pub(crate) struct Session {
     pub(crate) remembered_fetch: FetchSessionSlot,
     identity: RwLock<Arc<Identity>>,
     departure: Departure,
+    lease: ConnectionLease,
+    /// The shortest session timeout of the group members on this connection, in ms.
+    member_timeout_ms: AtomicU64,
+    slow_down: SlowDown,
 }
+
+/// The longest a connection is left unread at once.
+const MUTE_MAX: Duration = Duration::from_secs(10);
 
 /// Whether the client has gone, for handlers that wait.
 #[derive(Debug, Default)]
 struct Departure {
     gone: AtomicBool,
     notify: Notify,
+}
+
+/// What the next answer adds to the throttle time. Looked at for every answer, and set for few.
+#[derive(Debug, Default)]
+struct SlowDown {
+    is_set: AtomicBool,
+    by: Mutex<Option<Throttle>>,
+}
+
+impl SlowDown {
+    fn add(&self, by: Throttle) {
+        let mut longest = self.by.lock().expect("nobody panics while holding it");
+        *longest = Throttle::longer(*longest, Some(by));
+        self.is_set.store(true, Ordering::Release);
+    }
+
+    fn take(&self) -> Option<Throttle> {
+        if !self.is_set.swap(false, Ordering::AcqRel) {
+            return None;
+        }
+        self.by.lock().expect("nobody panics while holding it").take()
+    }
 }
 
 impl Session {
@@ -51,6 +83,7 @@ impl Session {
         brokers: BrokerSource,
         source: SocketAddr,
         identity: Identity,
+        lease: ConnectionLease,
     ) -> Self {
         let arns = arns_of(cluster, &shared.parts.region);
         let lane = shared.budget.cluster(cluster.id);
@@ -67,6 +100,9 @@ impl Session {
             remembered_fetch,
             identity: RwLock::new(Arc::new(identity)),
             departure: Departure::default(),
+            lease,
+            member_timeout_ms: AtomicU64::new(u64::MAX),
+            slow_down: SlowDown::default(),
             shared,
         }
     }
@@ -74,6 +110,44 @@ impl Session {
     /// The brokers that an answer lists.
     pub(crate) fn brokers(&self) -> Arc<Brokers> {
         self.brokers.now()
+    }
+
+    /// The cluster's quotas at this gateway.
+    pub(crate) fn quota(&self) -> &Arc<TenantQuota> {
+        self.lease.quota()
+    }
+
+    /// How long a client whose request of this API is answered now is to hold back; it is counted as told.
+    pub(crate) fn throttle(&self, key: ApiKey) -> Option<Throttle> {
+        let flows: &[Flow] = match key {
+            ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => return None,
+            ApiKey::Produce => &[Flow::Requests, Flow::BytesIn],
+            _ => &[Flow::Requests],
+        };
+        let longest = Throttle::longer(self.quota().throttle(flows), self.slow_down.take())?;
+        // Told in whole milliseconds, and never as none.
+        let time = longest.time.min(self.mute_max());
+        let time = Duration::from_millis(time.as_micros().div_ceil(1_000) as u64);
+        let told = Throttle { time, ..longest };
+        self.quota().note_throttle(&self.identity().arn, told);
+        self.shared.metrics.observe_throttle(self.cluster, told);
+        Some(told)
+    }
+
+    /// The next answer tells the client to hold back for so long at least.
+    pub(crate) fn slow_down(&self, by: Throttle) {
+        self.slow_down.add(by);
+    }
+
+    /// The longest this connection is left unread at once: a member must be able to say that it lives.
+    pub(crate) fn mute_max(&self) -> Duration {
+        let timeout = Duration::from_millis(self.member_timeout_ms.load(Ordering::Relaxed));
+        MUTE_MAX.min(timeout / 3)
+    }
+
+    /// A group member with this session timeout joins on this connection.
+    pub(crate) fn note_member(&self, session_timeout: Duration) {
+        self.member_timeout_ms.fetch_min(session_timeout.as_millis() as u64, Ordering::Relaxed);
     }
 
     /// Who is connected.
@@ -154,12 +228,6 @@ impl Session {
     /// The same, once it contains everything committed before this call. Asked before answering that something is unknown.
     pub(crate) async fn fresh_view(&self) -> Result<Arc<ClusterView>, Refusal> {
         self.seen(self.shared.parts.catalog.refresh(self.cluster).await)
-    }
-
-    /// The view as it is now, for the parts of a request that looked at the store before all of them.
-    pub(crate) async fn view_after(&self, looked: Result<(), Refusal>) -> Result<Arc<ClusterView>, Refusal> {
-        looked?;
-        self.view().await
     }
 
     /// The same, once it contains an own change.

@@ -8,6 +8,7 @@ use headgate_metadata::audit::{AuditDetails, AuditRecord, AuditResult, SharedAud
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::id::Incarnation;
 use headgate_metadata::principals::Principals;
+use headgate_metadata::quotas::Quotas;
 use headgate_metadata::store::SharedStore;
 use headgate_storage_client::{RequestId, Storage};
 use tokio::sync::watch;
@@ -20,6 +21,7 @@ use crate::clock::WallClock;
 use crate::config::GatewayConfig;
 use crate::fetch::SessionBudget;
 use crate::metrics::GatewayMetrics;
+use crate::quota::TenantQuotas;
 use crate::random::RandomBits;
 use crate::usage::SentCounters;
 use crate::which_cluster::HostNames;
@@ -30,6 +32,8 @@ pub struct GatewayParts {
     pub storage: Arc<dyn Storage>,
     /// Clusters and topics.
     pub catalog: Arc<Catalog>,
+    /// What operators set for clusters.
+    pub quotas: Arc<Quotas>,
     /// Users and access keys.
     pub principals: Arc<Principals>,
     /// The metadata store, for changes of topics.
@@ -71,6 +75,7 @@ pub(crate) struct Shared {
     pub(crate) budget: InflightBudget,
     pub(crate) fetch_sessions: Arc<SessionBudget>,
     pub(crate) sent: SentCounters,
+    pub(crate) quotas: TenantQuotas,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) phase: watch::Sender<Phase>,
     /// Moves when connections must look whether they may go on.
@@ -97,6 +102,7 @@ impl Shared {
             budget,
             fetch_sessions: Arc::new(SessionBudget::new(config.fetch_session_partitions_max)),
             sent: SentCounters::new(parts.incarnation),
+            quotas: TenantQuotas::default(),
             metrics,
             phase: watch::Sender::new(Phase::Open),
             standing: watch::Sender::new(0),

@@ -238,6 +238,11 @@ pub(crate) fn values<'t>(
     set.into_iter().chain([(key.default, inherited)]).collect()
 }
 
+/// Whether the topic is compacted.
+pub(crate) fn is_compacted(configs: &BTreeMap<String, String>) -> bool {
+    configs.get(CLEANUP_POLICY).is_some_and(|value| value.split(',').any(|word| word.trim() == COMPACT))
+}
+
 /// What the produce path reads of a topic's configs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProduceRules {

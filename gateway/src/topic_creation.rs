@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::{TimestampMs, TopicId};
+use headgate_metadata::quota::QuotaKey;
 use headgate_metadata::record::TopicRecord;
 use headgate_metadata::topics::{self, CreateTopicError};
 
@@ -67,7 +68,7 @@ pub(crate) fn check(session: &Session, view: &ClusterView, topic: &NewTopic) -> 
         let text = format!("{} partitions are more than the {max} a topic may have", topic.partitions);
         return Err(TopicRefused::new(Refusal::PolicyViolation, text));
     }
-    cluster_has_room(session, view, topic.partitions)
+    cluster_has_room(session, view, &topic.configs, topic.partitions)
         .map_err(|text| TopicRefused::new(Refusal::PolicyViolation, text))?;
     if let Some(other) = collision(view, name) {
         let text = format!("Topic '{name}' collides with existing topics: {other}");
@@ -80,13 +81,25 @@ pub(crate) fn check(session: &Session, view: &ClusterView, topic: &NewTopic) -> 
     Ok(())
 }
 
-/// Whether the cluster may have so many partitions more; the error says what stands against it.
-pub(crate) fn cluster_has_room(session: &Session, view: &ClusterView, more: u32) -> Result<(), String> {
-    let max = session.shared.config.cluster_partitions_max;
-    let used: u64 = view.topics.values().map(|topic| u64::from(topic.partitions)).sum();
-    if used + u64::from(more) > u64::from(max) {
+/// Whether the cluster may have so many partitions more in a topic with these configs; the error says what stands against it.
+pub(crate) fn cluster_has_room(
+    session: &Session,
+    view: &ClusterView,
+    configs: &BTreeMap<String, String>,
+    more: u32,
+) -> Result<(), String> {
+    let compacted = topic_config::is_compacted(configs);
+    let (quota, which) = if compacted {
+        (QuotaKey::CompactedPartitionsMax, "partitions of compacted topics")
+    } else {
+        (QuotaKey::PartitionsMax, "partitions")
+    };
+    let max = session.quota().limit(quota);
+    let alike = view.topics.values().filter(|topic| topic_config::is_compacted(&topic.configs) == compacted);
+    let used: u64 = alike.map(|topic| u64::from(topic.partitions)).sum();
+    if used + u64::from(more) > max {
         return Err(format!(
-            "the cluster has {used} partitions; with {more} more it would have more than its limit of {max}"
+            "the cluster has {used} {which}; with {more} more it would have more than its limit of {max} ({quota})"
         ));
     }
     Ok(())

@@ -40,6 +40,7 @@ pub mod planted;
 mod producer_ids;
 mod producer_state;
 mod queue;
+pub mod quota;
 mod random;
 mod read;
 mod recoverer;

@@ -31,6 +31,7 @@ use crate::moving::Mover;
 use crate::open::Opened;
 use crate::opener::Opener;
 use crate::producer_ids::ProducerIds;
+use crate::quota::{PartitionQuotas, QuotaService};
 use crate::random::Random;
 use crate::read::Reader;
 use crate::recoverer::Recoverer;
@@ -82,6 +83,8 @@ pub struct Node {
     running: Mutex<Option<Running>>,
     groups: Arc<Coordinator>,
     producer_ids: ProducerIds,
+    quotas: QuotaService,
+    partition_quotas: PartitionQuotas,
     flusher: Arc<Flusher>,
     housekeeping: Arc<Housekeeping>,
     /// `None` = alone: there is nobody to confirm anything.
@@ -165,6 +168,8 @@ impl Node {
             running: Mutex::new(Some(running)),
             groups,
             producer_ids: ProducerIds::new(Arc::clone(&parts.store)),
+            quotas: QuotaService::default(),
+            partition_quotas: PartitionQuotas::default(),
             flusher,
             housekeeping: Arc::new(housekeeping),
             standing,

@@ -12,10 +12,10 @@ use std::sync::Arc;
 use futures_util::future::{BoxFuture, ready};
 use headgate_storage_client::Storage;
 use headgate_storage_client::remote::message::{
-    AllocateProducerIdCall, AppendCall, AwaitDataCall, CommitOffsetsCall, DataAwaited, DeleteGroupCall,
-    DescribeGroupCall, EpochEndCall, FetchOffsetsCall, HeartbeatCall, JoinGroupCall, LeaveGroupCall,
-    ListGroupsCall, Malformed, OffsetsAtCall, Operation, PartitionSizesCall, ReadAnswer, ReadCall,
-    ReportSentCall, SyncGroupCall, kind, rejected,
+    AllocateProducerIdCall, AppendCall, AwaitDataCall, ChargePartitionsCall, ChargeQuotaCall,
+    CommitOffsetsCall, DataAwaited, DeleteGroupCall, DescribeGroupCall, EpochEndCall, ExchangeQuotaCall,
+    FetchOffsetsCall, HeartbeatCall, JoinGroupCall, LeaveGroupCall, ListGroupsCall, Malformed, OffsetsAtCall,
+    Operation, PartitionSizesCall, ReadAnswer, ReadCall, ReportSentCall, SyncGroupCall, kind, rejected,
 };
 use headgate_storage_client::wire::{Message, PeerIdentity, Service};
 use tracing::warn;
@@ -131,12 +131,33 @@ impl Service for StorageService {
                     storage.partition_sizes(call.cluster, &call.slots).await
                 })
             }
+            kind::EXCHANGE_QUOTA | kind::CHARGE_QUOTA | kind::CHARGE_PARTITIONS => self.quota_call(message),
             _ => self.group_call(message),
         }
     }
 }
 
 impl StorageService {
+    fn quota_call(&self, message: Message) -> BoxFuture<'static, Message> {
+        match message.kind {
+            kind::EXCHANGE_QUOTA => {
+                self.answer(message, "exchange_quota", |storage, call: ExchangeQuotaCall| async move {
+                    storage.exchange_quota(&call.caller, call.slot, call.report).await
+                })
+            }
+            kind::CHARGE_QUOTA => {
+                self.answer(message, "charge_quota", |storage, call: ChargeQuotaCall| async move {
+                    storage.charge_quota(&call.caller, call.slot, call.charge).await
+                })
+            }
+            _ => {
+                self.answer(message, "charge_partitions", |storage, call: ChargePartitionsCall| async move {
+                    storage.charge_partitions(&call.caller, call.slot, call.charges).await
+                })
+            }
+        }
+    }
+
     fn group_call(&self, message: Message) -> BoxFuture<'static, Message> {
         match message.kind {
             kind::JOIN_GROUP => {

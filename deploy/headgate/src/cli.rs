@@ -51,6 +51,9 @@ pub(crate) enum Command {
     /// Create temporary credentials.
     #[command(subcommand)]
     Session(SessionCommand),
+    /// List, set and explain the quotas of a cluster.
+    #[command(subcommand)]
+    Quota(QuotaCommand),
     /// Price the usage of a period.
     Bill(BillCommand),
 }
@@ -270,6 +273,45 @@ pub(crate) enum SessionCommand {
         seconds: u64,
         #[command(flatten)]
         api: Api,
+    },
+}
+
+/// Whose quotas.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct QuotaCluster {
+    /// The cluster's name.
+    #[arg(long, value_name = "NAME")]
+    pub(crate) cluster: String,
+    /// The cluster's account, if it is another one; for the operator.
+    #[arg(long, value_name = "ID")]
+    pub(crate) account: Option<String>,
+    #[command(flatten)]
+    pub(crate) api: Api,
+}
+
+/// `headgate quota …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum QuotaCommand {
+    /// List all quotas of a cluster; those that were set are marked.
+    List {
+        #[command(flatten)]
+        cluster: QuotaCluster,
+    },
+    /// Set quotas of a cluster.
+    Set {
+        #[command(flatten)]
+        cluster: QuotaCluster,
+        /// What to set: a number, with K, M or G for powers of 1024 behind it, or `default`.
+        #[arg(value_name = "KEY=VALUE", required = true)]
+        quotas: Vec<String>,
+    },
+    /// Say which limit slows a cluster's clients down, how long, and what would lift it.
+    Explain {
+        #[command(flatten)]
+        cluster: QuotaCluster,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

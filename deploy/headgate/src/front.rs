@@ -16,6 +16,7 @@ use headgate_metadata::audit::{AuditFile, SharedAudit};
 use headgate_metadata::catalog::Catalog;
 use headgate_metadata::id::Incarnation;
 use headgate_metadata::principals::Principals;
+use headgate_metadata::quotas::Quotas;
 use headgate_metadata::record::CellRecord;
 use headgate_metadata::store::SharedStore;
 use headgate_storage_client::Storage;
@@ -29,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::control_topics::GatewayTopics;
 use crate::data_dir::DataDir;
 use crate::listen::Listen;
+use crate::observe::{self, Observed};
 use crate::random::random_bytes;
 
 /// The audit log is rotated at this size; a few older files are kept.
@@ -72,6 +74,8 @@ pub(crate) struct Front {
     gateway: Arc<Gateway>,
     control: ControlServer,
     stop_control: watch::Sender<bool>,
+    /// Metrics that name clusters, until they are served.
+    tenants: Option<Registry>,
     tasks: JoinSet<()>,
 }
 
@@ -88,6 +92,7 @@ impl Front {
         let gateway_parts = GatewayParts {
             storage: parts.storage,
             catalog: Arc::clone(&parts.catalog),
+            quotas: Quotas::start(Arc::clone(&parts.store)).await?,
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&parts.store),
             audit: Arc::clone(&audit),
@@ -102,7 +107,8 @@ impl Front {
         };
         let config: GatewayConfig =
             parts.gateway.try_into().context("section [gateway] of the configuration")?;
-        let gateway = Arc::new(Gateway::new(config, gateway_parts, &mut parts.registry)?);
+        let mut tenants = Registry::default();
+        let gateway = Arc::new(Gateway::new(config, gateway_parts, &mut parts.registry, &mut tenants)?);
         let metrics = ControlMetrics::register(&mut parts.registry);
         let topics = GatewayTopics::new(Arc::clone(&gateway), Arc::clone(&parts.store));
         let components = Components {
@@ -112,6 +118,10 @@ impl Front {
             master_key: parts.master_key,
             audit,
             bills: parts.bills,
+            quotas: {
+                let gateway = Arc::clone(&gateway);
+                Arc::new(move |cluster| gateway.explain_quotas(cluster))
+            },
             bootstrap: parts.bootstrap,
             topics: Arc::new(topics),
             ready: parts.ready,
@@ -124,8 +134,15 @@ impl Front {
             parts.control.try_into().context("section [control] of the configuration")?;
         (config.region, config.cell_slots) = (parts.cell.region, parts.cell.slots);
         config.cluster_ports = parts.cluster_ports;
+        config.operator_account = Some(parts.cell.account);
         let control = ControlServer::new(config, components, parts.api_tls)?;
-        Ok(Self { gateway, control, stop_control: watch::Sender::new(false), tasks: JoinSet::new() })
+        Ok(Self {
+            gateway,
+            control,
+            stop_control: watch::Sender::new(false),
+            tenants: Some(tenants),
+            tasks: JoinSet::new(),
+        })
     }
 
     /// Opens a listener for clients; `flag` is what to change when its port is taken.
@@ -154,11 +171,32 @@ impl Front {
         }
     }
 
+    /// Serves the metrics that name clusters, to the operator's network.
+    pub(crate) fn serve_tenant_metrics(&mut self, listeners: Vec<TcpListener>) {
+        let Some(registry) = self.tenants.take() else { return };
+        let (observed, stopped) =
+            (Observed { registry, ready: Box::new(|| true) }, stopped(self.stop_control.subscribe()));
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = observe::serve(listeners, observed) => {}
+                () = stopped => {}
+            }
+        });
+    }
+
     /// Lets clients finish what they are at, within the drain limit.
     pub(crate) async fn stop(mut self) {
         self.stop_control.send_replace(true);
         self.gateway.drain().await;
         while self.tasks.join_next().await.is_some() {}
+    }
+}
+
+/// Binds the place of the metrics that name clusters; none where there is none.
+pub(crate) async fn bind_tenant_metrics(listen: Option<&Listen>) -> Result<Vec<TcpListener>> {
+    match listen {
+        Some(listen) => bind(listen).await,
+        None => Ok(Vec::new()),
     }
 }
 

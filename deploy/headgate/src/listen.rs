@@ -5,6 +5,9 @@ use std::ops::RangeInclusive;
 
 use anyhow::{Context as _, Result, bail};
 
+/// The flag for the metrics that name clusters.
+pub(crate) const TENANT_METRICS: &str = "--listen-tenant-metrics";
+
 /// A place to listen, with the flag that changes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Listen {
@@ -19,6 +22,10 @@ impl Listen {
             text.rsplit_once(':').with_context(|| format!("{flag} {text}: HOST:PORT is expected"))?;
         let port = port.parse().with_context(|| format!("{flag} {text}: `{port}` is not a port"))?;
         Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, flag })
+    }
+
+    pub(crate) fn parse_optional(text: Option<&str>, flag: &'static str) -> Result<Option<Self>> {
+        text.map(|text| Self::parse(text, flag)).transpose()
     }
 
     /// The addresses to bind. `localhost` is 127.0.0.1 *and* ::1, because Node and librdkafka try ::1 first.

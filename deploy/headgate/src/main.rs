@@ -19,6 +19,7 @@ mod listen;
 mod master_key;
 mod node_parts;
 mod object_store;
+mod observe;
 mod process;
 mod random;
 mod roles;
@@ -56,6 +57,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::User(command) => command::block_on(command::user::run(command)),
         Command::Key(command) => command::block_on(command::key::run(command)),
         Command::Session(command) => command::block_on(command::session::run(command)),
+        Command::Quota(command) => command::block_on(command::quota::run(command)),
         Command::Bill(command) => command::block_on(command::bill::run(command)),
     }
 }

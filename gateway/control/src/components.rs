@@ -8,10 +8,11 @@ use async_trait::async_trait;
 use headgate_iam::{MasterKey, Principal, UnixTime};
 use headgate_metadata::audit::SharedAudit;
 use headgate_metadata::catalog::Catalog;
-use headgate_metadata::id::BrokerId;
+use headgate_metadata::id::{BrokerId, ClusterId};
 use headgate_metadata::principals::Principals;
 use headgate_metadata::record::{ClusterRecord, TopicRecord};
 use headgate_metadata::store::SharedStore;
+use headgate_storage_client::quota::QuotaExplanation;
 use prometheus_client::registry::Registry;
 
 use crate::bill::BillSource;
@@ -121,6 +122,9 @@ pub type SharedClock = Arc<dyn Fn() -> UnixTime + Send + Sync>;
 /// Fills a slice with random bytes fit for secrets.
 pub type SharedRandom = Arc<dyn Fn(&mut [u8]) + Send + Sync>;
 
+/// Explains the quotas of a cluster; `None` if no client of it is connected to this process.
+pub type SharedQuotas = Arc<dyn Fn(ClusterId) -> Option<QuotaExplanation> + Send + Sync>;
+
 /// The components; all are shared with other parts of the process.
 #[derive(Clone)]
 pub struct Components {
@@ -136,6 +140,8 @@ pub struct Components {
     pub audit: SharedAudit,
     /// Makes bills.
     pub bills: Arc<dyn BillSource>,
+    /// Explains quotas.
+    pub quotas: SharedQuotas,
     /// Names the way to a cluster.
     pub bootstrap: Arc<dyn Bootstrap>,
     /// Changes topics.

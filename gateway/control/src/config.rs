@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use headgate_metadata::id::AccountId;
 use serde::{Deserialize, Deserializer};
 
 /// Numbers and names an operator turns. Durations are read as milliseconds, under names that say so.
@@ -20,6 +21,8 @@ pub struct ControlConfig {
     /// The listener ports that clusters are given; `None` where clusters are reached by name.
     #[serde(skip)]
     pub cluster_ports: Option<RangeInclusive<u16>>,
+    /// The account whose users may set quotas, of clusters of all accounts; `None` = nobody may.
+    pub operator_account: Option<AccountId>,
     /// The longest request body. Default 1 MiB; higher: a stranger can make the process hold more memory; lower: big
     /// policies are refused.
     pub request_bytes_max: usize,
@@ -100,6 +103,7 @@ impl Default for ControlConfig {
             region: String::new(),
             cell_slots: 0,
             cluster_ports: None,
+            operator_account: None,
             request_bytes_max: 1 << 20,
             in_flight_bytes_max: 64 << 20,
             connections_max: 1_024,

@@ -33,8 +33,8 @@ mod xml;
 
 pub use bill::{BillQuery, BillSource, BillSourceError};
 pub use components::{
-    Bootstrap, Components, NewTopic, Requester, SharedClock, SharedRandom, TopicRefusal, TopicRefused,
-    TopicUpdate, Topics,
+    Bootstrap, Components, NewTopic, Requester, SharedClock, SharedQuotas, SharedRandom, TopicRefusal,
+    TopicRefused, TopicUpdate, Topics,
 };
 pub use config::{ControlConfig, InvalidControlConfig};
 pub use metrics::ControlMetrics;

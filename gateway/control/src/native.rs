@@ -4,6 +4,9 @@
 //! POST /headgate/v1/sessions                        CreateSession      temporary credentials for a named user
 //! POST /headgate/v1/clusters                        CreateCluster      a cluster with options
 //! GET  /headgate/v1/clusters?clusterName&nextToken   ListClusters       with ids, ports and bootstrap strings
+//! GET  /headgate/v1/clusters/{name}/quotas          ListQuotas         what holds for a cluster
+//! POST /headgate/v1/clusters/{name}/quotas          SetQuotas          for the operator
+//! GET  /headgate/v1/clusters/{name}/quotas/explanation  ExplainQuotas  why its clients are slowed down
 //! GET  /headgate/v1/status                          GetStatus
 //! GET  /headgate/v1/bill?cluster&from&to&by&format  GetBill
 //! POST /headgate/v1/access-keys/{id}/deactivate     UpdateAccessKey    by key id alone
@@ -21,6 +24,7 @@ use crate::request::ApiRequest;
 mod access_keys;
 mod bill;
 mod clusters;
+mod quotas;
 mod sessions;
 mod status;
 
@@ -30,6 +34,9 @@ pub(crate) enum Operation {
     CreateSession,
     CreateCluster,
     ListClusters,
+    ListQuotas(String),
+    SetQuotas(String),
+    ExplainQuotas(String),
     GetStatus,
     GetBill,
     UpdateAccessKey(String, AccessKeyStatus),
@@ -45,6 +52,9 @@ impl Operation {
             ("POST", ["sessions"]) => Self::CreateSession,
             ("POST", ["clusters"]) => Self::CreateCluster,
             ("GET", ["clusters"]) => Self::ListClusters,
+            ("GET", ["clusters", name, "quotas"]) => Self::ListQuotas((*name).to_owned()),
+            ("POST", ["clusters", name, "quotas"]) => Self::SetQuotas((*name).to_owned()),
+            ("GET", ["clusters", name, "quotas", "explanation"]) => Self::ExplainQuotas((*name).to_owned()),
             ("GET", ["status"]) => Self::GetStatus,
             ("GET", ["bill"]) => Self::GetBill,
             ("POST", ["access-keys", id, "deactivate"]) => {
@@ -63,6 +73,9 @@ impl Operation {
             Self::CreateSession => "CreateSession",
             Self::CreateCluster => "CreateCluster",
             Self::ListClusters => "ListClusters",
+            Self::ListQuotas(_) => "ListQuotas",
+            Self::SetQuotas(_) => "SetQuotas",
+            Self::ExplainQuotas(_) => "ExplainQuotas",
             Self::GetStatus => "GetStatus",
             Self::GetBill => "GetBill",
             Self::UpdateAccessKey(..) => "UpdateAccessKey",
@@ -74,6 +87,9 @@ impl Operation {
             Self::CreateSession => sessions::create(call).await,
             Self::CreateCluster => clusters::create(call).await,
             Self::ListClusters => clusters::list(call).await,
+            Self::ListQuotas(name) => quotas::list(call, name).await,
+            Self::SetQuotas(name) => quotas::set(call, name).await,
+            Self::ExplainQuotas(name) => quotas::explain(call, name).await,
             Self::GetStatus => status::get(call).await,
             Self::GetBill => bill::get(call).await,
             Self::UpdateAccessKey(id, status) => access_keys::update(call, id, *status).await,

@@ -15,19 +15,19 @@ use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_creation::{self, TopicRefused};
+use crate::topic_operation;
 
 pub(super) async fn handle(
     session: &Session,
-    _call: &Call,
+    call: &Call,
     request: CreatePartitionsRequest,
 ) -> CreatePartitionsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, Some(request.timeout_ms)).await;
     let mut seen = HashSet::new();
     let mut results = Vec::with_capacity(request.topics.len());
     for topic in &request.topics {
         let grown = if seen.insert(&topic.name) {
-            grow(session, topic, request.validate_only, looked).await
+            grow(session, call, topic, &request, &begun).await
         } else {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Duplicate topic in request."))
         };
@@ -44,18 +44,17 @@ pub(super) async fn handle(
 
 async fn grow(
     session: &Session,
+    call: &Call,
     topic: &CreatePartitionsTopic,
-    validate_only: bool,
-    looked: Result<(), Refusal>,
+    request: &CreatePartitionsRequest,
+    begun: &Result<(), TopicRefused>,
 ) -> Result<(), TopicRefused> {
-    let view = session.view_after(looked).await;
-    let view = view.map_err(|_| {
-        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
-    })?;
-    let count = check(session, &view, topic)?;
-    if validate_only {
+    let view = topic_operation::view(session, begun).await?;
+    let (current, count) = check(session, &view, topic)?;
+    if request.validate_only {
         return Ok(());
     }
+    topic_operation::change_partitions(session, call, Some(request.timeout_ms), count - current).await?;
     let now = TimestampMs::new(session.shared.now_ms().max(0) as u64);
     let store = &*session.shared.parts.metadata;
     let grown = topics::grow(store, session.cluster, &topic.name, count, now).await;
@@ -72,7 +71,12 @@ async fn grow(
     Ok(())
 }
 
-fn check(session: &Session, view: &ClusterView, topic: &CreatePartitionsTopic) -> Result<u32, TopicRefused> {
+/// How many partitions the topic has, and how many it is to have.
+fn check(
+    session: &Session,
+    view: &ClusterView,
+    topic: &CreatePartitionsTopic,
+) -> Result<(u32, u32), TopicRefused> {
     if !session.may_on_topic(view, rights::CREATE_PARTITIONS, &topic.name) {
         return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
     }
@@ -90,9 +94,9 @@ fn check(session: &Session, view: &ClusterView, topic: &CreatePartitionsTopic) -
         let text = format!("{count} partitions are more than the {max} a topic may have");
         return Err(TopicRefused::new(Refusal::InvalidPartitions, text));
     }
-    topic_creation::cluster_has_room(session, view, count - record.partitions)
+    topic_creation::cluster_has_room(session, view, &record.configs, count - record.partitions)
         .map_err(|text| TopicRefused::new(Refusal::InvalidPartitions, text))?;
-    Ok(count)
+    Ok((record.partitions, count))
 }
 
 fn unknown() -> TopicRefused {

@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_config;
 use crate::topic_creation::{self, NewTopic, TopicRefused};
+use crate::topic_operation;
 
 /// "As many as the broker likes."
 const DEFAULT: i32 = -1;
@@ -35,8 +36,7 @@ pub(super) async fn handle(
     call: &Call,
     request: CreateTopicsRequest,
 ) -> CreateTopicsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, Some(request.timeout_ms)).await;
     let mut counts: HashMap<&str, usize> = HashMap::new();
     for topic in &request.topics {
         *counts.entry(&topic.name).or_default() += 1;
@@ -45,7 +45,7 @@ pub(super) async fn handle(
     for topic in &request.topics {
         match counts.get(&**topic.name) {
             // Named once.
-            Some(1) => results.push(of_topic(session, call, topic, request.validate_only, looked).await),
+            Some(1) => results.push(of_topic(session, call, topic, &request, &begun).await),
             // Named more than once: refused once.
             Some(_) => {
                 counts.remove(&**topic.name);
@@ -62,15 +62,14 @@ async fn of_topic(
     session: &Session,
     call: &Call,
     topic: &CreatableTopic,
-    validate_only: bool,
-    looked: Result<(), Refusal>,
+    request: &CreateTopicsRequest,
+    begun: &Result<(), TopicRefused>,
 ) -> CreatableTopicResult {
-    let Ok(view) = session.view_after(looked).await else {
-        let unavailable =
-            TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available");
-        return refused(topic, &unavailable);
+    let view = match topic_operation::view(session, begun).await {
+        Ok(view) => view,
+        Err(failure) => return refused(topic, &failure),
     };
-    match create(session, &view, topic, validate_only).await {
+    match create(session, call, &view, topic, request).await {
         Ok(created) => accepted(session, call, &view, topic, &created),
         Err(failure) => refused(topic, &failure),
     }
@@ -78,18 +77,20 @@ async fn of_topic(
 
 async fn create(
     session: &Session,
+    call: &Call,
     view: &ClusterView,
     topic: &CreatableTopic,
-    validate_only: bool,
+    request: &CreateTopicsRequest,
 ) -> Result<Created, TopicRefused> {
     if !session.may_on_topic(view, rights::CREATE_TOPICS, &topic.name) {
         return Err(TopicRefused::new(Refusal::TopicDenied, "Authorization failed."));
     }
     let new = parse(topic)?;
     topic_creation::check(session, view, &new)?;
-    if validate_only {
+    if request.validate_only {
         return Ok(Created::Valid(new));
     }
+    topic_operation::change_partitions(session, call, Some(request.timeout_ms), new.partitions).await?;
     topic_creation::create(session, new).await.map(Created::Made)
 }
 

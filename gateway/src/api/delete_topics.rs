@@ -14,6 +14,7 @@ use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_creation::TopicRefused;
+use crate::topic_operation;
 
 /// From this version on topics are named by name or id.
 const STATES_FROM: i16 = 6;
@@ -25,8 +26,7 @@ pub(super) async fn handle(
     call: &Call,
     request: DeleteTopicsRequest,
 ) -> DeleteTopicsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, Some(request.timeout_ms)).await;
     let wanted = if call.version >= STATES_FROM {
         request.topics
     } else {
@@ -35,7 +35,7 @@ pub(super) async fn handle(
     };
     let mut results = Vec::with_capacity(wanted.len());
     for topic in wanted {
-        results.push(of_topic(session, call, topic, looked).await);
+        results.push(of_topic(session, call, topic, request.timeout_ms, &begun).await);
     }
     DeleteTopicsResponse::default().with_responses(results)
 }
@@ -44,13 +44,15 @@ async fn of_topic(
     session: &Session,
     call: &Call,
     topic: DeleteTopicState,
-    looked: Result<(), Refusal>,
+    timeout_ms: i32,
+    begun: &Result<(), TopicRefused>,
 ) -> DeletableTopicResult {
     let mut result = DeletableTopicResult::default().with_name(topic.name.clone());
     if call.version >= STATES_FROM {
         result.topic_id = topic.topic_id;
     }
-    let Err(refused) = find_and_delete(session, call, &topic, looked, &mut result).await else {
+    let found = find_and_delete(session, call, &topic, timeout_ms, begun, &mut result).await;
+    let Err(refused) = found else {
         return result;
     };
     result.error_code = error_code::of_refusal(refused.refusal);
@@ -65,13 +67,11 @@ async fn find_and_delete(
     session: &Session,
     call: &Call,
     topic: &DeleteTopicState,
-    looked: Result<(), Refusal>,
+    timeout_ms: i32,
+    begun: &Result<(), TopicRefused>,
     result: &mut DeletableTopicResult,
 ) -> Result<(), TopicRefused> {
-    let view = session.view_after(looked).await;
-    let view = view.map_err(|_| {
-        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
-    })?;
+    let view = topic_operation::view(session, begun).await?;
     let name = name_of(session, &view, topic)?;
     result.name = Some(TopicName(text(name.clone())));
     if !session.may_on_topic(&view, rights::DELETE_TOPICS, &name) {
@@ -81,7 +81,7 @@ async fn find_and_delete(
     if call.version >= STATES_FROM {
         result.topic_id = record.id.uuid();
     }
-    delete(session, record).await
+    delete(session, call, timeout_ms, record).await
 }
 
 /// Whoever names a topic by its id is told its name only if it may describe the topic.
@@ -112,7 +112,13 @@ fn unknown() -> TopicRefused {
     TopicRefused::new(Refusal::UnknownTopic, "This server does not host this topic.")
 }
 
-async fn delete(session: &Session, record: &TopicRecord) -> Result<(), TopicRefused> {
+async fn delete(
+    session: &Session,
+    call: &Call,
+    timeout_ms: i32,
+    record: &TopicRecord,
+) -> Result<(), TopicRefused> {
+    topic_operation::change_partitions(session, call, Some(timeout_ms), record.partitions).await?;
     let now = TimestampMs::new(session.shared.now_ms().max(0) as u64);
     let store = &*session.shared.parts.metadata;
     let deleted = topics::delete(store, session.cluster, &record.name, record.id, now).await;

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::id::TopicId;
+use headgate_metadata::quota::QuotaKey;
+use headgate_storage_client::quota::Direction;
 use headgate_storage_client::{Isolation, ReadError, ReadOutcome};
 use kafka_protocol::messages::FetchRequest;
 
@@ -12,8 +14,10 @@ use super::{Call, Malformed};
 use crate::connection::Answer;
 use crate::error_code;
 use crate::fetch::{
-    Asked, FetchAnswer, FetchEntry, Gathered, Target, TopicRef, Wait, Wanted, begin, encode, finish, gather,
+    Asked, FetchAnswer, FetchEntry, Gathered, Target, TopicRef, Wait, Wanted, begin, encode, finish, forget,
+    gather, is_full,
 };
+use crate::quota::{Limit, Throttle};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -22,23 +26,51 @@ pub(super) async fn handle(
     call: &Call,
     request: FetchRequest,
 ) -> Result<Answer, Malformed> {
+    let wait = wait_of(session, &request);
+    // Checked before anything is read, and before a session begins (KIP-219).
+    let out = session.quota().reserve_out(wait.bytes_max).await;
+    if let (Err(again), true) = (&out, is_full(&request)) {
+        return Ok(throttled(session, call, 0, *again));
+    }
     let random = session.shared.parts.random.bits();
     let budget = &session.shared.fetch_sessions;
     let asked = match begin(&session.remembered_fetch, budget, call.version, &request, random) {
         Ok(asked) => asked,
         Err(refusal) => return Ok(refused(call, refusal)),
     };
+    let out = match out {
+        Ok(out) => out,
+        Err(again) => return Ok(throttled(session, call, asked.session_id, again)),
+    };
     let view = match view_of(session, &asked.wanted).await {
         Ok(view) => view,
         Err(refusal) => return Ok(unseen(call, &asked, refusal)),
     };
-    let wait = wait_of(session, &request);
     let caller = session.caller(call, wait.time_max + Duration::from_secs(30), view.revision);
-    let Gathered { targets, outcomes, reserved } = gather(session, &caller, &view, &asked.wanted, wait).await;
+    let gathered = match gather(session, &caller, &view, &asked.wanted, wait, out).await {
+        Ok(gathered) => gathered,
+        Err(again) if asked.incremental => return Ok(throttled(session, call, asked.session_id, again)),
+        Err(again) => {
+            forget(&session.remembered_fetch);
+            return Ok(throttled(session, call, 0, again));
+        }
+    };
+    let Gathered { targets, outcomes, reserved } = gathered;
     let mut entries = entries(&asked.wanted, &targets, outcomes, wait.isolation);
     finish(&session.remembered_fetch, &asked, &mut entries);
+    let bytes = entries.iter().filter_map(|entry| Some((entry.source?, entry.records_bytes)));
+    session.charge_partitions(&caller, Direction::Out, bytes).await;
     let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
     Ok(Answer::Respond(encode(call, &answer, Some(reserved))))
+}
+
+/// Over the quota of bytes out: no partition is named, and the client comes again when it is told to. Clients take that for
+/// what it is only if there is a time to hold back.
+fn throttled(session: &Session, call: &Call, session_id: i32, again: Duration) -> Answer {
+    let limit = Limit::Quota(QuotaKey::BytesOutPerSecond);
+    session.slow_down(Throttle { limit, time: again.max(Duration::from_millis(1)) });
+    let answer = FetchAnswer { error_code: error_code::NONE, session_id, entries: Vec::new() };
+    Answer::Respond(encode(call, &answer, None))
 }
 
 /// A view that knows all topics asked for, or is fresh.
@@ -53,9 +85,10 @@ async fn view_of(session: &Session, wanted: &[Wanted]) -> Result<Arc<ClusterView
 
 fn wait_of(session: &Session, request: &FetchRequest) -> Wait {
     let positive = |raw: i32| u64::try_from(raw).unwrap_or(0);
+    let quota = session.quota().limit(QuotaKey::FetchBytesMax);
     Wait {
         bytes_min: positive(request.min_bytes),
-        bytes_max: positive(request.max_bytes).min(session.shared.config.fetch_bytes_max),
+        bytes_max: positive(request.max_bytes).min(quota).min(session.shared.config.fetch_bytes_max),
         time_max: Duration::from_millis(positive(request.max_wait_ms)),
         isolation: match request.isolation_level {
             1 => Isolation::ReadCommitted,

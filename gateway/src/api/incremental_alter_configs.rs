@@ -16,6 +16,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_config::{self, ConfigRefused, Moment};
 use crate::topic_creation::TopicRefused;
+use crate::topic_operation;
 
 const SET: i8 = 0;
 const DELETE: i8 = 1;
@@ -24,16 +25,15 @@ const SUBTRACT: i8 = 3;
 
 pub(super) async fn handle(
     session: &Session,
-    _call: &Call,
+    call: &Call,
     request: IncrementalAlterConfigsRequest,
 ) -> IncrementalAlterConfigsResponse {
-    // One look at the store for the whole request; own changes are seen as they are made.
-    let looked = session.fresh_view().await.map(drop);
+    let begun = topic_operation::begin(session, call, None).await;
     let mut seen = HashSet::new();
     let mut responses = Vec::with_capacity(request.resources.len());
     for resource in &request.resources {
         let altered = if seen.insert((resource.resource_type, &resource.resource_name)) {
-            alter(session, resource, request.validate_only, looked).await
+            alter(session, resource, request.validate_only, &begun).await
         } else {
             Err(TopicRefused::new(Refusal::InvalidRequest, "Each resource must appear at most once."))
         };
@@ -54,13 +54,10 @@ async fn alter(
     session: &Session,
     resource: &AlterConfigsResource,
     validate_only: bool,
-    looked: Result<(), Refusal>,
+    begun: &Result<(), TopicRefused>,
 ) -> Result<(), TopicRefused> {
     let name = &*resource.resource_name;
-    let view = session.view_after(looked).await;
-    let view = view.map_err(|_| {
-        TopicRefused::new(Refusal::ChangeUnavailable, "the cluster's metadata is not available")
-    })?;
+    let view = topic_operation::view(session, begun).await?;
     may_alter(session, &view, resource)?;
     if view.topic(name).is_none() {
         return Err(unknown(name));

@@ -52,6 +52,9 @@ async fn join(
     let patience = rebalance_timeout.max(session_timeout) + GROUP_PATIENCE;
     let group = session.reach_group(call, rights::JOIN_GROUP, &request.group_id, patience).await;
     let group = group.map_err(|code| (code, None))?;
+    if request.member_id.is_empty() {
+        group.admit(session).await.map_err(|code| (code, None))?;
+    }
     let instance = request.group_instance_id.as_deref();
     let join = Join {
         identity: identity(&request.member_id, instance),
@@ -67,6 +70,7 @@ async fn join(
         member_id_required: call.version >= MEMBER_ID_REQUIRED_FROM && instance.is_none(),
         supports_skip_assignment: call.version >= SKIP_ASSIGNMENT_FROM,
     };
+    session.note_member(session_timeout);
     let joined = select! {
         biased;
         joined = session.shared.parts.storage.join_group(&group.caller, &group.address, join) => joined,

@@ -25,6 +25,7 @@ use crate::error_code;
 use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_creation::{self, NewTopic};
+use crate::topic_operation;
 
 /// From this version on the whole answer has an error code.
 const WHOLE_ERROR_FROM: i16 = 13;
@@ -191,7 +192,7 @@ async fn by_name(
     if !session.may_on_topic(view, rights::METADATA_CREATES, name) {
         return refused(Refusal::TopicDenied);
     }
-    match create(session, name).await {
+    match create(session, call, name).await {
         Ok(view) => match view.topic(name) {
             Some(topic) => described(session, call, &view, topic, wish).await,
             None => refused(Refusal::UnknownTopic),
@@ -201,11 +202,14 @@ async fn by_name(
 }
 
 /// Makes the topic; the view that has it.
-async fn create(session: &Session, name: &str) -> Result<Arc<ClusterView>, Refusal> {
+async fn create(session: &Session, call: &Call, name: &str) -> Result<Arc<ClusterView>, Refusal> {
     // What the same request created before counts.
     let view = session.view().await?;
     let new = NewTopic { name: name.to_owned(), partitions: PARTITIONS_DEFAULT, configs: BTreeMap::new() };
     topic_creation::check(session, &view, &new).map_err(|refused| refused.refusal)?;
+    // A client that is told so asks again by itself.
+    let charged = topic_operation::change_partitions(session, call, Some(0), new.partitions).await;
+    charged.map_err(|_| Refusal::MetadataUnavailable)?;
     match topic_creation::create(session, new).await {
         Ok(_) => session.view().await,
         // Somebody else was faster: it exists now.

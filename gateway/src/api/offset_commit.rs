@@ -70,6 +70,12 @@ async fn store(
     request: &OffsetCommitRequest,
     offsets: Vec<OffsetToCommit>,
 ) -> i16 {
+    // A consumer without members: its group may come to be by this.
+    if request.member_id.is_empty()
+        && let Err(code) = group.admit(session).await
+    {
+        return code;
+    }
     let commit = CommitOffsets {
         identity: identity(&request.member_id, request.group_instance_id.as_deref()),
         generation: request.generation_id_or_member_epoch,

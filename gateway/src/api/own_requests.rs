@@ -25,6 +25,7 @@ use crate::brokers::{BROKER_IDS, BrokerSource, ListedBroker};
 use crate::error_code::{self, OwnRefusal};
 use crate::gateway::Gateway;
 use crate::login::actor_of;
+use crate::quota::ConnectionLease;
 use crate::session::Session;
 use crate::which_cluster::{DialledAs, Reached};
 
@@ -37,6 +38,8 @@ const ALTER_CONFIGS_VERSION: i16 = 1;
 const CLIENT_ID: &str = "headgate-control";
 /// Sets a config.
 const SET: i8 = 0;
+/// How long a request may take: half of it may be spent waiting for its turn under the cluster's quota.
+const TIMEOUT_MS: i32 = 10_000;
 /// "As many as there are."
 const REPLICATION_DEFAULT: i16 = -1;
 
@@ -87,7 +90,7 @@ impl Gateway {
             .with_num_partitions(partitions)
             .with_replication_factor(REPLICATION_DEFAULT)
             .with_configs(configs.iter().map(config).collect());
-        let request = CreateTopicsRequest::default().with_topics(vec![topic]);
+        let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
         let call = own_call(&session, ApiKey::CreateTopics, CREATE_TOPICS_VERSION);
         let answer = create_topics::handle(&session, &call, request).await;
         let result = answer.topics.into_iter().next();
@@ -107,7 +110,7 @@ impl Gateway {
             .with_name(topic_name(name))
             .with_count(partitions)
             .with_assignments(None);
-        let request = CreatePartitionsRequest::default().with_topics(vec![topic]);
+        let request = CreatePartitionsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
         let call = own_call(&session, ApiKey::CreatePartitions, CREATE_PARTITIONS_VERSION);
         let answer = create_partitions::handle(&session, &call, request).await;
         let result = answer.results.into_iter().next();
@@ -149,7 +152,7 @@ impl Gateway {
     ) -> Result<(), OwnRequestRefused> {
         let session = self.own_session(cluster, on_behalf)?;
         let topic = DeleteTopicState::default().with_name(Some(topic_name(name)));
-        let request = DeleteTopicsRequest::default().with_topics(vec![topic]);
+        let request = DeleteTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(TIMEOUT_MS);
         let call = own_call(&session, ApiKey::DeleteTopics, DELETE_TOPICS_VERSION);
         let answer = delete_topics::handle(&session, &call, request).await;
         let result = answer.responses.into_iter().next();
@@ -187,7 +190,8 @@ impl Gateway {
         let shared = Arc::clone(self.shared());
         let brokers = BrokerSource::of(&shared.parts.names, reached, nowhere, None);
         let idle = shared.parts.catalog.loaded(cluster.id).is_none();
-        Ok(OwnSession { session: Session::new(shared, cluster, brokers, source, identity), idle })
+        let lease = ConnectionLease::of_nobody(&shared, cluster);
+        Ok(OwnSession { session: Session::new(shared, cluster, brokers, source, identity, lease), idle })
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::{BoxFuture, join_all};
 use headgate_metadata::id::TopicId;
+use headgate_storage_client::quota::{Direction, Flow};
 use headgate_storage_client::{Append, AppendError, Appended, Caller, Completion, PartitionAddress};
 use kafka_protocol::messages::produce_request::TopicProduceData;
 use kafka_protocol::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
@@ -63,12 +64,26 @@ pub(super) async fn start(
     let mut topics = check(&session, &call, request).await;
     let revision = session.view().await.map(|view| view.revision).unwrap_or_default();
     let caller = session.caller(&call, timeout, revision);
+    let charged = partition_bytes(&session, &topics);
     submit(&session, &caller, deadline, &mut topics).await;
     let answer: BoxFuture<'static, _> = Box::pin(async move {
         complete(deadline, &mut topics).await;
+        session.charge_partitions(&caller, Direction::In, charged.into_iter()).await;
         finish(&call, acks, topics)
     });
     Ok(Started::Pending(answer))
+}
+
+/// What goes into each partition; nothing while their cluster has something to lend.
+fn partition_bytes(session: &Session, topics: &[TopicOutcomes]) -> Vec<(PartitionAddress, u64)> {
+    if !session.quota().has_nothing_to_lend(Flow::BytesIn) {
+        return Vec::new();
+    }
+    let bytes = |partition: &PartitionOutcome| match &partition.outcome {
+        Outcome::Checked(accepted) => Some((accepted.partition, accepted.batch.size_bytes())),
+        Outcome::Refused(_) | Outcome::Submitted(_) | Outcome::Answered(_) => None,
+    };
+    topics.iter().flat_map(|topic| &topic.partitions).filter_map(bytes).collect()
 }
 
 /// Checks everything that can be told without the owners.
@@ -215,7 +230,7 @@ fn finish(call: &Call, acks: i16, topics: Vec<TopicOutcomes>) -> Result<Answer, 
     match acks {
         // The only way to tell a client that wants no answer.
         0 if failed => Ok(Answer::Close("produce with acks=0 failed")),
-        0 => Ok(Answer::Silence),
+        0 => Ok(Answer::Silence { throttle: Duration::ZERO }),
         _ => Ok(Answer::Respond(respond(call, &ProduceResponse::default().with_responses(responses))?)),
     }
 }

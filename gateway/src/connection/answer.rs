@@ -2,10 +2,12 @@
 
 use std::collections::VecDeque;
 use std::io::IoSlice;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use headgate_storage_client::PartitionAddress;
 
+use super::throttle_field::ThrottleField;
 use crate::budget::InflightBytes;
 
 /// What becomes of one request.
@@ -13,8 +15,11 @@ use crate::budget::InflightBytes;
 pub(crate) enum Answer {
     /// A response.
     Respond(Response),
-    /// Nothing: the client wants no answer (acks=0).
-    Silence,
+    /// Nothing: the client wants no answer (acks=0). It is to hold back all the same.
+    Silence {
+        /// How long.
+        throttle: Duration,
+    },
     /// A response, and then the end of the connection.
     RespondThenClose(Response),
     /// The end of the connection without a response.
@@ -30,6 +35,10 @@ pub(crate) struct Response {
     pub(crate) billable: Vec<(PartitionAddress, u64)>,
     /// The memory it stands for, given back when it is written.
     pub(crate) reserved: Option<InflightBytes>,
+    /// How long the client is to hold back; set as the response leaves. The connection is left unread that long.
+    pub(crate) throttle: Duration,
+    /// Where it is told that.
+    pub(crate) throttle_field: Option<ThrottleField>,
 }
 
 impl Response {
@@ -51,6 +60,24 @@ impl SliceList {
         if !slice.is_empty() {
             self.remaining += slice.len();
             self.slices.push_back(slice);
+        }
+    }
+
+    /// Replaces four bytes, counted from the first that is still to be written. They must lie in one slice.
+    pub(crate) fn overwrite(&mut self, offset: usize, bytes: [u8; 4]) {
+        let mut start = 0;
+        let index = self.slices.iter().position(|slice| {
+            start += slice.len();
+            start > offset
+        });
+        let index = index.expect("the offset lies within the response");
+        let slice = self.slices.remove(index).expect("it was found just now");
+        let at = offset - (start - slice.len());
+        assert!(at + bytes.len() <= slice.len(), "a number is never split");
+        // Never copied as a whole: a response may be long.
+        let parts = [slice.slice(..at), Bytes::copy_from_slice(&bytes), slice.slice(at + bytes.len()..)];
+        for part in parts.into_iter().rev().filter(|part| !part.is_empty()) {
+            self.slices.insert(index, part);
         }
     }
 
@@ -122,6 +149,22 @@ mod tests {
             }
             assert_eq!(out, b"abcdefg", "step {step}");
         }
+    }
+
+    #[test]
+    fn four_bytes_are_replaced_wherever_they_stand() {
+        let whole = |mut list: SliceList| list.copy_to_bytes(list.remaining());
+        for offset in [0, 1, 4] {
+            let mut list =
+                SliceList::from(vec![Bytes::from_static(b"abcdefgh"), Bytes::from_static(b"xyz!")]);
+            list.overwrite(offset, *b"1234");
+            let mut expected = *b"abcdefghxyz!";
+            expected[offset..offset + 4].copy_from_slice(b"1234");
+            assert_eq!(whole(list), expected[..], "offset {offset}");
+        }
+        let mut list = SliceList::from(vec![Bytes::from_static(b"ab"), Bytes::from_static(b"wxyz")]);
+        list.overwrite(2, *b"1234");
+        assert_eq!(whole(list), &b"ab1234"[..]);
     }
 
     #[test]

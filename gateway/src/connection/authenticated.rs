@@ -5,6 +5,9 @@
 //! durability; every other request starts when nothing earlier is in progress, and nothing starts behind it until it is
 //! answered. Responses leave in the order of their requests. While a request runs the socket is left unread beyond the
 //! next frame's length: that is the back-pressure, and the way the client's departure is noticed.
+//!
+//! Quotas (§9): a frame is read when it is its turn. An answer carries how long the client is to hold back, and the connection
+//! is left unread that long, whatever the client does (KIP-219).
 
 use std::future::pending;
 use std::sync::Arc;
@@ -17,9 +20,10 @@ use kafka_protocol::messages::ApiKey;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
-use tracing::{Instrument, Span};
+use tracing::Span;
 
 use super::frame::{Frame, FrameError};
+use super::leaving::{Leaving, hold};
 use super::reauthentication::Reauthentication;
 use super::request::{Incoming, NoRequest, parse};
 use super::{Answer, ByteStream, Ended, Transport};
@@ -27,6 +31,7 @@ use crate::api::table::{Answering, Handler, Started, Starting};
 use crate::api::{Malformed, api_versions};
 use crate::budget::InflightBytes;
 use crate::login::LoginContext;
+use crate::quota::Turn;
 use crate::session::Session;
 use crate::shared::{Phase, Shared};
 
@@ -56,6 +61,10 @@ pub(crate) struct Authenticated<S> {
     running: Option<Starting>,
     /// A request that waits until nothing earlier is in progress.
     waiting: Option<(Incoming, InflightBytes)>,
+    /// The turn of the frame that is announced.
+    turn: Turn,
+    /// Until when the connection is left unread.
+    muted_until: Instant,
     /// The client sends nothing more; what it has sent is finished, and the connection then ends.
     departed: bool,
     /// When something last happened.
@@ -91,6 +100,8 @@ impl<S: ByteStream> Authenticated<S> {
             pipeline: FuturesOrdered::new(),
             running: None,
             waiting: None,
+            turn: Turn::default(),
+            muted_until: Instant::now(),
             departed: false,
             active_at: Instant::now(),
             phase: shared.phase.subscribe(),
@@ -145,16 +156,18 @@ impl<S: ByteStream> Authenticated<S> {
         let (deadline, why) = self.deadline();
         let Transport { stream, frames } = &mut self.transport;
         let max = self.shared.config.request_bytes_max;
-        let (is_announced, departed, lane) = (frames.is_announced(), self.departed, &self.session.lane);
+        let (session, departed, turn, muted_until) =
+            (&self.session, self.departed, &mut self.turn, self.muted_until);
         let arrival = async {
-            if departed {
-                pending().await
-            } else if !is_announced {
-                Event::Announced(frames.announce(stream, max).await)
-            } else if may_read {
-                Event::Frame(frames.finish(stream, lane).await)
-            } else {
-                pending().await
+            match frames.announced() {
+                _ if departed => pending().await,
+                None => Event::Announced(frames.announce(stream, max).await),
+                Some(length) if may_read => {
+                    sleep_until(muted_until).await;
+                    turn.pass(session.quota(), length, session.mute_max()).await;
+                    Event::Frame(frames.finish(stream, &session.lane).await)
+                }
+                Some(_) => pending().await,
             }
         };
         let running = async {
@@ -223,6 +236,8 @@ impl<S: ByteStream> Authenticated<S> {
 
     /// Takes a frame that has arrived.
     async fn begin(&mut self, frame: Frame) -> Result<(), Ended> {
+        self.turn = Turn::default();
+        let frame_bytes = frame.bytes.len();
         if self.reauthentication.awaits_raw_login() {
             return self.raw_login(&frame).await;
         }
@@ -249,9 +264,16 @@ impl<S: ByteStream> Authenticated<S> {
         }
         match incoming.api.handler {
             Handler::Pipelined(start) => {
-                let span = request_span(&incoming);
-                let started = start(Arc::clone(&self.session), incoming.call, incoming.body);
-                self.running = Some(hold(started, span, frame.reserved));
+                let (span, leaving) = (request_span(&incoming), self.leaving(&incoming));
+                let session = Arc::clone(&self.session);
+                let started = async move {
+                    if !Turn::charges_bytes(frame_bytes) {
+                        let quota = Arc::clone(session.quota());
+                        Turn::of_short_produce(quota, frame_bytes, session.mute_max()).await;
+                    }
+                    start(session, incoming.call, incoming.body).await
+                };
+                self.running = Some(hold(Box::pin(started), leaving, span, frame.reserved));
             }
             Handler::Alone(_) | Handler::Connection => self.waiting = Some((incoming, frame.reserved)),
         }
@@ -264,7 +286,7 @@ impl<S: ByteStream> Authenticated<S> {
             return;
         }
         let Some((incoming, reserved)) = self.waiting.take() else { return };
-        let span = request_span(&incoming);
+        let (span, leaving) = (request_span(&incoming), self.leaving(&incoming));
         let Incoming { api, call, body } = incoming;
         let session = Arc::clone(&self.session);
         let answered: Answering = match api.handler {
@@ -277,8 +299,16 @@ impl<S: ByteStream> Authenticated<S> {
             },
             Handler::Pipelined(_) => unreachable!("pipelined requests never wait for earlier ones"),
         };
-        self.running =
-            Some(hold(Box::pin(async move { answered.await.map(Started::Answered) }), span, reserved));
+        self.running = Some(hold(
+            Box::pin(async move { answered.await.map(Started::Answered) }),
+            leaving,
+            span,
+            reserved,
+        ));
+    }
+
+    fn leaving(&self, incoming: &Incoming) -> Leaving {
+        Leaving { session: Arc::clone(&self.session), key: incoming.api.key, version: incoming.call.version }
     }
 
     async fn raw_login(&mut self, frame: &Frame) -> Result<(), Ended> {
@@ -304,10 +334,13 @@ impl<S: ByteStream> Authenticated<S> {
 
     /// Writes an answer; what a Fetch sent is counted once the kernel has all of it.
     async fn deliver(&mut self, answer: Result<Answer, Malformed>) -> Result<(), Ended> {
-        let (response, end) = match answer {
+        let (mut response, end) = match answer {
             Ok(Answer::Respond(response)) => (response, None),
             Ok(Answer::RespondThenClose(response)) => (response, Some("closed after an error answer")),
-            Ok(Answer::Silence) => return Ok(()),
+            Ok(Answer::Silence { throttle }) => {
+                self.mute(throttle);
+                return Ok(());
+            }
             Ok(Answer::Close(why)) => return Err(Ended::ByUs(why)),
             Err(malformed @ Malformed::Response { .. }) => {
                 tracing::error!(%malformed, "response not encoded");
@@ -318,6 +351,12 @@ impl<S: ByteStream> Authenticated<S> {
                 return Err(Ended::ByUs("malformed request"));
             }
         };
+        if !response.throttle.is_zero() {
+            self.mute(response.throttle);
+            if let Some(field) = response.throttle_field {
+                field.write(&mut response.slices, response.throttle.as_millis() as i32);
+            }
+        }
         let stall_max = self.shared.config.response_stall_max();
         self.transport.write(response.slices, stall_max).await.map_err(|_| Ended::ByClient)?;
         self.shared.sent.add(&response.billable);
@@ -325,27 +364,20 @@ impl<S: ByteStream> Authenticated<S> {
         drop(response.reserved);
         end.map_or(Ok(()), |why| Err(Ended::ByUs(why)))
     }
+
+    /// Leaves the connection unread for so long.
+    fn mute(&mut self, throttle: Duration) {
+        if !throttle.is_zero() {
+            self.muted_until = Instant::now() + throttle;
+            self.reauthentication.put_off(throttle);
+        }
+    }
 }
 
 /// What everything of one request happens under.
 fn request_span(incoming: &Incoming) -> Span {
     let Incoming { api, call, .. } = incoming;
     tracing::debug_span!("request", id = call.request.0, api = api.name, version = call.version, client = %call.client_id)
-}
-
-/// Keeps the frame's memory reserved until its request is answered.
-fn hold(started: Starting, span: Span, reserved: InflightBytes) -> Starting {
-    Box::pin(async move {
-        let started = started.instrument(span.clone()).await?;
-        Ok(match started {
-            Started::Answered(answer) => Started::Answered(answer),
-            Started::Pending(pending) => Started::Pending(Box::pin(async move {
-                let answer = pending.instrument(span).await;
-                drop(reserved);
-                answer
-            })),
-        })
-    })
 }
 
 fn ended_by(error: &FrameError) -> Ended {

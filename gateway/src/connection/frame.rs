@@ -69,9 +69,14 @@ impl FrameReader {
         !matches!(self.stage, Stage::Length { have: 0, .. })
     }
 
-    /// Whether the next frame's length is known.
-    pub(crate) fn is_announced(&self) -> bool {
-        !matches!(self.stage, Stage::Length { .. })
+    /// The next frame's length, once it is known.
+    pub(crate) fn announced(&self) -> Option<usize> {
+        match &self.stage {
+            Stage::Length { .. } => None,
+            Stage::Announced { length } | Stage::Reserving { length, .. } | Stage::Body { length, .. } => {
+                Some(*length)
+            }
+        }
     }
 
     /// Reads the next frame's length and no more, which is also how the end of the connection is noticed while a request

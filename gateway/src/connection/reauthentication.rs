@@ -1,6 +1,7 @@
 //! Logging in again on an open connection (KIP-368): same mechanism, same principal, else Kafka's own texts.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use headgate_iam::{Mechanism, UnixTime};
 use kafka_protocol::messages::ApiKey;
@@ -42,6 +43,13 @@ impl Reauthentication {
     /// Whether the client should have authenticated again before now.
     pub(crate) fn is_expired(&self, now: UnixTime) -> bool {
         self.0.current().is_some_and(|login| now >= login.expires_at)
+    }
+
+    /// The client is kept from sending for so long: it may authenticate so much later.
+    pub(crate) fn put_off(&self, by: Duration) {
+        if let Some(login) = self.0.current() {
+            self.0.set(Login { expires_at: login.expires_at.plus(by), ..login });
+        }
     }
 
     /// Whether the next frame is a bare login (after handshake version 0).
@@ -136,7 +144,7 @@ impl Standing {
         login: Login,
         session: &Session,
         message: &[u8],
-    ) -> Result<(LoggedIn, std::time::Duration), Option<String>> {
+    ) -> Result<(LoggedIn, Duration), Option<String>> {
         let logged_in = match log_in(&session.shared, &self.context, login.mechanism, message).await {
             Ok(logged_in) => logged_in,
             Err(LoginFailed::Unavailable) => return Err(None),

@@ -12,9 +12,12 @@ use tokio::time::{sleep, timeout};
 use super::authenticated::{Authenticated, Opened};
 use super::request::{Incoming, NoRequest, parse};
 use super::{ByteStream, Ended, Response, Transport};
+use crate::admission::TURNED_AWAY_HOLD;
 use crate::api::api_versions;
 use crate::brokers::{BrokerSource, ListedBroker};
 use crate::login::{LoggedIn, LoginContext, LoginFailed, log_in};
+use crate::metrics::TurnedAway;
+use crate::quota::{ConnectionLease, Over};
 use crate::sasl::{self, Exchange};
 use crate::session::Session;
 use crate::shared::Shared;
@@ -31,10 +34,18 @@ pub(crate) struct Unauthenticated<S> {
     pub(crate) own_address: ListedBroker,
 }
 
+/// Somebody proven whose connection is counted.
+struct Welcome {
+    logged_in: LoggedIn,
+    connection: ConnectionLease,
+}
+
 /// What follows a frame.
 enum Step {
     Next(Exchange),
-    Done(Box<LoggedIn>),
+    Done(Box<Welcome>),
+    /// The cluster has no place for another connection: no answer, since every client retries what was not answered.
+    Full(Over),
     End(Ended),
 }
 
@@ -44,7 +55,7 @@ impl<S: ByteStream> Unauthenticated<S> {
         let limit = self.shared.config.authentication_max();
         let outcome = timeout(limit, self.exchange()).await;
         match outcome.unwrap_or(Err(Ended::ByUs("not authenticated in time"))) {
-            Ok(logged_in) => Some(self.authenticated(*logged_in)),
+            Ok(welcome) => Some(self.authenticated(*welcome)),
             Err(ended) => {
                 tracing::debug!(source = %self.context.source, ?ended, "connection ended before authentication");
                 self.transport.close().await;
@@ -53,7 +64,7 @@ impl<S: ByteStream> Unauthenticated<S> {
         }
     }
 
-    async fn exchange(&mut self) -> Result<Box<LoggedIn>, Ended> {
+    async fn exchange(&mut self) -> Result<Box<Welcome>, Ended> {
         let mut exchange = Exchange::NotBegun;
         loop {
             let frame = self.read_frame().await?;
@@ -63,7 +74,8 @@ impl<S: ByteStream> Unauthenticated<S> {
             };
             match step {
                 Step::Next(next) => exchange = next,
-                Step::Done(logged_in) => return Ok(logged_in),
+                Step::Done(welcome) => return Ok(welcome),
+                Step::Full(over) => return Err(self.hold_back(over).await),
                 Step::End(ended) => return Err(ended),
             }
         }
@@ -118,9 +130,13 @@ impl<S: ByteStream> Unauthenticated<S> {
                 let message = sasl::login_message(body).map_err(malformed)?;
                 match self.log_in(mechanism, &message).await? {
                     Ok(logged_in) => {
+                        let connection = match ConnectionLease::take(&self.shared, &logged_in.cluster).await {
+                            Ok(connection) => connection,
+                            Err(over) => return Ok(Step::Full(over)),
+                        };
                         let response = sasl::accepted(&call, &logged_in.answer, logged_in.lifetime);
                         self.send(response.map_err(malformed)?).await?;
-                        Ok(Step::Done(logged_in))
+                        Ok(Step::Done(Box::new(Welcome { logged_in, connection })))
                     }
                     Err(text) => {
                         self.send(sasl::refused(&call, &text).map_err(malformed)?).await?;
@@ -135,8 +151,12 @@ impl<S: ByteStream> Unauthenticated<S> {
     async fn raw_login(&mut self, mechanism: Mechanism, message: &[u8]) -> Result<Step, Ended> {
         match self.log_in(mechanism, message).await? {
             Ok(logged_in) => {
+                let connection = match ConnectionLease::take(&self.shared, &logged_in.cluster).await {
+                    Ok(connection) => connection,
+                    Err(over) => return Ok(Step::Full(over)),
+                };
                 self.send(sasl::raw_accepted(&logged_in.answer)).await?;
-                Ok(Step::Done(logged_in))
+                Ok(Step::Done(Box::new(Welcome { logged_in, connection })))
             }
             // Without SaslAuthenticate there is no place for a text: closing is the answer.
             Err(_) => Ok(Step::End(Ended::ByUs("login refused"))),
@@ -144,13 +164,9 @@ impl<S: ByteStream> Unauthenticated<S> {
     }
 
     /// A refusal comes back after its delay, with the text for the client.
-    async fn log_in(
-        &self,
-        mechanism: Mechanism,
-        message: &[u8],
-    ) -> Result<Result<Box<LoggedIn>, String>, Ended> {
+    async fn log_in(&self, mechanism: Mechanism, message: &[u8]) -> Result<Result<LoggedIn, String>, Ended> {
         match log_in(&self.shared, &self.context, mechanism, message).await {
-            Ok(logged_in) => Ok(Ok(Box::new(logged_in))),
+            Ok(logged_in) => Ok(Ok(logged_in)),
             Err(LoginFailed::Refused(text)) => {
                 sleep(sasl::REFUSAL_DELAY).await;
                 Ok(Err(text))
@@ -164,12 +180,21 @@ impl<S: ByteStream> Unauthenticated<S> {
         self.transport.write(response.slices, stall_max).await.map_err(|_| Ended::ByClient)
     }
 
-    fn authenticated(self, logged_in: LoggedIn) -> Authenticated<S> {
+    /// Leaves the connection unread for a moment, so that a client that retries at once does no harm.
+    async fn hold_back(&self, over: Over) -> Ended {
+        self.shared.metrics.observe_turned_away(TurnedAway::Quota);
+        tracing::debug!(source = %self.context.source, quota = %over.quota, "connection over its cluster's quota");
+        sleep(TURNED_AWAY_HOLD).await;
+        Ended::ByUs("the cluster has no place for another connection")
+    }
+
+    fn authenticated(self, welcome: Welcome) -> Authenticated<S> {
+        let Welcome { logged_in, connection } = welcome;
         let LoggedIn { identity, cluster, reached, mechanism, expires_at, .. } = logged_in;
         let parts = &self.shared.parts;
         let brokers = BrokerSource::of(&parts.names, reached, self.own_address, parts.fleet.as_ref());
-        let session =
-            Session::new(Arc::clone(&self.shared), &cluster, brokers, self.context.source, identity);
+        let (shared, source) = (Arc::clone(&self.shared), self.context.source);
+        let session = Session::new(shared, &cluster, brokers, source, identity, connection);
         let opened = Opened {
             session: Arc::new(session),
             login: Some((mechanism, expires_at)),

@@ -21,6 +21,7 @@ fn every_refusal_has_its_code() {
         (Refusal::InvalidReplicationFactor, 38),
         (Refusal::InvalidConfig, 40),
         (Refusal::PolicyViolation, 44),
+        (Refusal::QuotaExceeded, 89),
         (Refusal::InvalidRecord, 87),
         (Refusal::BatchTooLarge, 10),
         (Refusal::InvalidTimestamp, 32),

@@ -77,7 +77,7 @@ pub(crate) fn encode(call: &Call, answer: &FetchAnswer, reserved: Option<Infligh
     writer.answer(answer);
     let (mut slices, bytes) = writer.finish();
     slices.push_front(Bytes::copy_from_slice(&(bytes as i32).to_be_bytes()));
-    Response { slices, billable, reserved }
+    Response { slices, billable, reserved, ..Response::default() }
 }
 
 fn billable(entries: &[FetchEntry]) -> Vec<(PartitionAddress, u64)> {

@@ -12,6 +12,7 @@ use super::session::Wanted;
 use super::target::{Target, resolve};
 use crate::budget::InflightBytes;
 use crate::error_code;
+use crate::quota::BytesOut;
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -37,33 +38,40 @@ pub(crate) struct Gathered {
     pub(crate) reserved: InflightBytes,
 }
 
-/// Reads what may be read. If too little came it waits, and then looks anew at what may be read: rights may have gone.
+/// Reads what may be read, `first` of it being set aside already. If too little came it waits, and then looks anew at what may be
+/// read: rights may have gone. The error says when the client should come again: the cluster has used up its quota meanwhile.
 pub(crate) async fn gather(
     session: &Session,
     caller: &Caller,
     view: &ClusterView,
     wanted: &[Wanted],
     wait: Wait,
-) -> Gathered {
+    first: BytesOut,
+) -> Result<Gathered, Duration> {
     let deadline = Instant::now() + wait.time_max.min(WAIT_MAX);
     let targets = resolve(session, view, wanted);
     let request = request_of(&targets, wait);
-    let first = read(session, caller, &request).await;
+    // What may be read at once is enough, if the client wants to wait for more than that.
+    let bytes_min = wait.bytes_min.min(first.bytes());
+    let (outcomes, reserved) = read(session, caller, &request, &first).await;
     let failed = request.partitions.len() < targets.len();
     let answer_now = failed || wait.time_max.is_zero() || request.partitions.is_empty();
-    if answer_now || suffices(&first.0, wait.bytes_min) {
-        return Gathered { targets, outcomes: first.0, reserved: first.1 };
+    if answer_now || suffices(&outcomes, bytes_min) {
+        first.settle(records_bytes(&outcomes));
+        return Ok(Gathered { targets, outcomes, reserved });
     }
-    drop(first);
-    await_data(session, caller, &request, wait.bytes_min, deadline).await;
+    drop((outcomes, reserved, first));
+    await_data(session, caller, &request, bytes_min, deadline).await;
+    let again = session.quota().reserve_out(wait.bytes_max).await?;
     let targets = match session.view().await {
         Ok(view) => resolve(session, &view, wanted),
         // The earlier view serves as long as no other can be had; rights do not depend on it alone.
         Err(Refusal::MetadataUnavailable) => resolve(session, view, wanted),
         Err(refusal) => vec![Target::Failed(error_code::of_refusal(refusal)); wanted.len()],
     };
-    let (outcomes, reserved) = read(session, caller, &request_of(&targets, wait)).await;
-    Gathered { targets, outcomes, reserved }
+    let (outcomes, reserved) = read(session, caller, &request_of(&targets, wait), &again).await;
+    again.settle(records_bytes(&outcomes));
+    Ok(Gathered { targets, outcomes, reserved })
 }
 
 fn request_of(targets: &[Target], wait: Wait) -> ReadRequest {
@@ -100,10 +108,11 @@ async fn read(
     session: &Session,
     caller: &Caller,
     request: &ReadRequest,
+    out: &BytesOut,
 ) -> (Vec<ReadOutcome>, InflightBytes) {
-    let room = u32::try_from(request.bytes_max).unwrap_or(u32::MAX);
+    let room = u32::try_from(out.bytes()).unwrap_or(u32::MAX);
     let mut reserved = session.lane.clone().reserve_up_to(room).await;
-    let request = ReadRequest { bytes_max: request.bytes_max.min(reserved.bytes()), ..request.clone() };
+    let request = ReadRequest { bytes_max: out.bytes().min(reserved.bytes()), ..request.clone() };
     let outcomes = session.shared.parts.storage.read(caller, &request).await;
     debug_assert_eq!(outcomes.len(), request.partitions.len(), "one outcome per partition");
     reserved.shrink(records_bytes(&outcomes));

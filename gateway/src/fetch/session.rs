@@ -133,7 +133,7 @@ pub(crate) fn begin(
 ) -> Result<Asked, Refusal> {
     let mut slot = slot.lock().expect("nobody panics while holding a fetch session");
     let by_id = version >= TOPIC_IDS_FROM;
-    if request.session_epoch == EPOCH_INITIAL || request.session_epoch == EPOCH_FINAL {
+    if is_full(request) {
         // A full request ends the session it names.
         if slot.as_ref().is_some_and(|session| session.id == request.session_id || request.session_id == 0) {
             *slot = None;
@@ -166,6 +166,16 @@ pub(crate) fn begin(
         return Ok(Asked { wanted, incremental: false, session_id: 0 });
     }
     Ok(Asked { wanted, incremental: true, session_id })
+}
+
+/// Whether a request stands outside any session or begins one: its answer names every partition asked for.
+pub(crate) fn is_full(request: &FetchRequest) -> bool {
+    matches!(request.session_epoch, EPOCH_INITIAL | EPOCH_FINAL)
+}
+
+/// Ends the session, if there is one.
+pub(crate) fn forget(slot: &FetchSessionSlot) {
+    *slot.lock().expect("nobody panics while holding a fetch session") = None;
 }
 
 /// Takes an answer into account: drops from it what the client already knows, and moves what gave data to the end.

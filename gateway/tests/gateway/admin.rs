@@ -1,6 +1,6 @@
 //! Topics created, grown, configured and deleted, by MSK Serverless's rules.
 
-use headgate_gateway::GatewayConfig;
+use headgate_metadata::quota::QuotaKey;
 use kafka_protocol::messages::create_partitions_request::{
     CreatePartitionsAssignment, CreatePartitionsTopic,
 };
@@ -264,12 +264,13 @@ async fn configs_that_cannot_be_altered_say_why() {
 
 #[tokio::test]
 async fn a_cluster_at_its_limit_of_partitions_says_so() {
-    let config = GatewayConfig { cluster_partitions_max: 4, ..GatewayConfig::default() };
-    let harness = Harness::with(config).await;
+    let harness = Harness::start().await;
+    harness.set_quotas(&[(QuotaKey::PartitionsMax, 4)]).await;
     let mut client = harness.client().await;
     topic(&mut client, "t", 3).await;
     let result = create(&mut client, new("u")).await;
-    let text = "the cluster has 3 partitions; with 2 more it would have more than its limit of 4";
+    let text =
+        "the cluster has 3 partitions; with 2 more it would have more than its limit of 4 (partitions_max)";
     assert_eq!((result.error_code, result.error_message.as_deref()), (44, Some(text)));
     let grow = |count| {
         let topic = CreatePartitionsTopic::default().with_name(name("t")).with_count(count);

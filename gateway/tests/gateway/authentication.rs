@@ -33,6 +33,12 @@ pub(crate) async fn msk_iam(client: &mut Client, login: &Login) -> SaslAuthentic
     authenticate(client, login.msk_iam()).await
 }
 
+/// The same, without waiting for the last answer.
+pub(crate) async fn begin_msk_iam(client: &mut Client, login: &Login) {
+    handshake(client, "AWS_MSK_IAM").await;
+    client.send(2, &SaslAuthenticateRequest::default().with_auth_bytes(login.msk_iam().into())).await;
+}
+
 pub(crate) async fn oauth_bearer(client: &mut Client, login: &Login) -> SaslAuthenticateResponse {
     handshake(client, "OAUTHBEARER").await;
     authenticate(client, login.oauth_bearer()).await

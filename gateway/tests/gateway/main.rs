@@ -17,6 +17,7 @@ mod operations;
 mod order;
 mod own_requests;
 mod produce;
+mod quotas;
 mod revocation;
 mod sessions;
 mod support;

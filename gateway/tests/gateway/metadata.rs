@@ -1,6 +1,6 @@
 //! Metadata, FindCoordinator and DescribeCluster: brokers are names.
 
-use headgate_gateway::GatewayConfig;
+use headgate_metadata::quota::QuotaKey;
 use kafka_protocol::messages::metadata_request::MetadataRequestTopic;
 use kafka_protocol::messages::{
     DescribeClusterRequest, FindCoordinatorRequest, MetadataRequest, MetadataResponse,
@@ -140,8 +140,8 @@ async fn a_topic_that_is_named_often_is_described_once() {
 
 #[tokio::test]
 async fn a_client_that_creates_topics_in_a_loop_stops_at_the_limit_of_its_cluster() {
-    let config = GatewayConfig { cluster_partitions_max: 4, ..GatewayConfig::default() };
-    let harness = Harness::with(config).await;
+    let harness = Harness::start().await;
+    harness.set_quotas(&[(QuotaKey::PartitionsMax, 4)]).await;
     let mut client = harness.client().await;
     assert_eq!(codes(&client.call(12, &ask(&["a", "b", "c", "d", "e", "f"])).await), [0, 0, 0, 0, 44, 44]);
     assert_eq!(codes(&client.call(12, &ask(&["a", "g"])).await), [0, 44]);

@@ -33,6 +33,7 @@ BUDGETS = [
 ]
 OVERHEAD_BYTES = 256 * MIB
 # A connection that is turned away proves nothing about the frame on it.
+NO_CONNECTION_QUOTA = ["connection_attempts_per_second=1000000"]
 NO_SOURCE_LIMITS = ["connections_per_source_per_second = 100000", "unauthenticated_connections_per_source_max = 2000"]
 # Over TLS each case costs a key exchange, and there are two phases. The number of cases of a version is odd, so that this
 # step meets every kind of case at every second version.
@@ -70,6 +71,7 @@ class MemoryWatch(threading.Thread):
 def play(fault):
     sockets = raise_descriptors(fault)
     with under_attack(fault, "frames", NO_SOURCE_LIMITS) as attack:
+        attack.server.operator("quota", "set", "--cluster", "demo", *NO_CONNECTION_QUOTA)
         cases = malformed_frames(attack)
     frames_memory = attack.watch.most
     with under_attack(fault, "sockets", []) as attack:

@@ -27,6 +27,33 @@ pub(crate) mod text {
     }
 }
 
+/// Shared texts, in order.
+pub(crate) mod texts {
+    use std::sync::Arc;
+
+    use minicbor::encode::Write;
+    use minicbor::{Decoder, Encoder};
+
+    pub(crate) fn encode<C, W: Write>(
+        texts: &[Arc<str>],
+        encoder: &mut Encoder<W>,
+        _: &mut C,
+    ) -> Result<(), minicbor::encode::Error<W::Error>> {
+        encoder.array(texts.len() as u64)?;
+        for text in texts {
+            encoder.str(text)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn decode<C>(
+        decoder: &mut Decoder<'_>,
+        _: &mut C,
+    ) -> Result<Vec<Arc<str>>, minicbor::decode::Error> {
+        decoder.array_iter::<&str>()?.map(|text| text.map(Into::into)).collect()
+    }
+}
+
 /// Shared text that may be absent.
 pub(crate) mod optional_text {
     use std::sync::Arc;

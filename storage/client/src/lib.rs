@@ -11,6 +11,7 @@ mod batch;
 mod caller;
 mod cbor;
 mod group;
+pub mod quota;
 mod read;
 pub mod remote;
 pub mod routing;

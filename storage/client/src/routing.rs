@@ -34,6 +34,11 @@ pub fn group(cluster: &ClusterRecord, group: &str) -> GroupAddress {
     GroupAddress { cluster: cluster.id, group: group.into(), slot: id_slot(cluster, b"group", group) }
 }
 
+/// Where a cluster's quota coordinator lives.
+pub fn quota(cluster: &ClusterRecord) -> SlotId {
+    id_slot(cluster, b"quota", "")
+}
+
 fn id_slot(cluster: &ClusterRecord, kind: &[u8], id: &str) -> SlotId {
     let first = cluster.slot_set.len().min(usize::from(SLOT_SET_SIZE)) as u64;
     cluster.slot_set[(hash(&[kind, id.as_bytes()]) % first) as usize]
@@ -115,11 +120,13 @@ mod tests {
         assert_eq!(set, GOLDEN_SET);
         let place = |index| partition(&cluster, &topic(), PartitionId::new(index)).slot.get();
         assert_eq!((0..8).map(place).collect::<Vec<_>>(), GOLDEN_PARTITIONS);
+        assert_eq!(quota(&cluster).get(), GOLDEN_QUOTA);
         assert_eq!(["", "g", "orders"].map(|id| group(&cluster, id).slot.get()), GOLDEN_GROUPS);
     }
 
     const GOLDEN_SET: [u16; 8] = [27, 6, 8, 22, 7, 16, 42, 11];
     const GOLDEN_PARTITIONS: [u16; 8] = [27, 16, 42, 42, 22, 6, 11, 22];
+    const GOLDEN_QUOTA: u16 = 16;
     const GOLDEN_GROUPS: [u16; 3] = [11, 7, 22];
 
     #[test]

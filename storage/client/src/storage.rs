@@ -1,5 +1,7 @@
 //! The operations themselves.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
 
@@ -9,6 +11,7 @@ use crate::group::{
     CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
     Join, Joined, Leave, LeaveOutcome, MemberIdentity, Sync, Synced,
 };
+use crate::quota::{Charge, ChargeOutcome, PartitionCharge, QuotaGrant, QuotaReport};
 use crate::read::{EpochEnd, OffsetAt, OffsetQuery, PartitionAddress, ReadError, ReadOutcome, ReadRequest};
 use crate::usage::{PartitionSize, SentBytes};
 
@@ -125,4 +128,32 @@ pub trait Storage: Send + std::marker::Sync + 'static {
         cluster: ClusterId,
         slots: &[SlotId],
     ) -> Result<Vec<PartitionSize>, Unavailable>;
+
+    /// Tells the cluster's quota coordinator, which lives at `slot` ([`crate::routing::quota`]), what a gateway used, and
+    /// learns what it may use. *Always* safe to retry: a report that was counted changes nothing a second time.
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable>;
+
+    /// Charges a rare operation at the cluster's quota coordinator. Not safe to retry after a lost reply: it may be charged
+    /// twice, which costs the cluster a little of its quota.
+    async fn charge_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable>;
+
+    /// Charges partitions of one slot with what went into or out of them, at their owner, and learns how long each is over its
+    /// limit now. Asked only while the cluster has nothing to lend. Not safe to retry after a lost reply: it may be charged
+    /// twice, which slows the partition down a little more.
+    async fn charge_partitions(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable>;
 }

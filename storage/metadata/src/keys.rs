@@ -59,6 +59,12 @@ pub const CLUSTER_POLICIES: &str = "cluster-policy/";
 pub fn cluster_policy(cluster: ClusterId) -> String {
     format!("{CLUSTER_POLICIES}{cluster}")
 }
+/// The quotas of all clusters.
+pub const QUOTAS: &str = "quota/";
+/// The quotas of a cluster.
+pub fn quota(cluster: ClusterId) -> String {
+    format!("{QUOTAS}{cluster}")
+}
 /// All topics of all clusters.
 pub const TOPICS: &str = "topic/";
 /// All topics of a cluster.

@@ -27,6 +27,8 @@ mod limits;
 pub mod live;
 pub mod managed_policies;
 pub mod principals;
+pub mod quota;
+pub mod quotas;
 pub mod record;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulated;

@@ -11,6 +11,7 @@
 //! cluster-name/<account>/<name>         NameRecord             unique cluster names
 //! cluster-network/<cluster>             ClusterNetworkRecord   absent where nothing was told
 //! cluster-policy/<cluster>              ClusterPolicyRecord    absent where none was put
+//! quota/<cluster>                       QuotaRecord            absent where the operator set nothing
 //! topic/<cluster>/<topic name>          TopicRecord
 //! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
 //! removed/cluster/<cluster>             RemovedRecord
@@ -99,6 +100,7 @@ records!(
     NameRecord,
     ClusterNetworkRecord,
     ClusterPolicyRecord,
+    QuotaRecord,
     TopicRecord,
     RemovedRecord,
     JournalRecord,
@@ -259,6 +261,14 @@ pub struct ClusterPolicyRecord {
     pub policy: String,
     /// The version that the next change must name.
     pub version: String,
+}
+
+/// The quotas of a cluster that an operator set; the others have their defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotaRecord {
+    /// Values by the names of [`crate::quota::QuotaKey`].
+    #[serde(default)]
+    pub set: BTreeMap<String, u64>,
 }
 
 /// A topic. One key each; gateways load them by cluster prefix on first use.

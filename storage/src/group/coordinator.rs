@@ -28,7 +28,8 @@ pub struct GroupLimits {
     /// Members of one group at most, as Kafka's `group.max.size`. Higher: one group can hold more memory; lower: large
     /// groups are refused.
     pub members_max: usize,
-    /// Groups of one cluster at most. Higher: a tenant can hold more memory; lower: new groups are refused sooner.
+    /// Groups of one cluster at most, whatever its quota. Higher: a tenant can hold more memory; lower: new groups are
+    /// refused sooner.
     pub groups_max: usize,
     /// `group.min.session.timeout.ms`.
     pub session_timeout_min: Duration,
@@ -43,7 +44,7 @@ impl Default for GroupLimits {
     fn default() -> Self {
         Self {
             members_max: 1000,
-            groups_max: 500,
+            groups_max: 10_000,
             session_timeout_min: Duration::from_secs(6),
             session_timeout_max: Duration::from_mins(30),
             initial_rebalance_delay: Duration::from_secs(3),

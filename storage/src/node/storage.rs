@@ -1,9 +1,12 @@
 //! The storage interface on a node in the same process: each operation goes straight to its part.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use headgate_metadata::id::{
     ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs,
 };
+use headgate_storage_client::quota::{Charge, ChargeOutcome, PartitionCharge, QuotaGrant, QuotaReport};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave,
@@ -267,5 +270,35 @@ impl Storage for Node {
                 size: ByteCount::new(partition.log().size()),
             })
             .collect())
+    }
+
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable> {
+        self.check_slot(slot)?;
+        Ok(self.quotas.exchange(caller.cluster, &report, self.clock.monotonic()))
+    }
+
+    async fn charge_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable> {
+        self.check_slot(slot)?;
+        Ok(self.quotas.charge(caller.cluster, &charge, self.clock.monotonic()))
+    }
+
+    async fn charge_partitions(
+        &self,
+        _caller: &Caller,
+        slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable> {
+        self.check_slot(slot)?;
+        Ok(self.partition_quotas.charge(&charges, self.clock.monotonic()))
     }
 }

@@ -6,6 +6,7 @@ mod authority;
 mod cell;
 mod groups;
 mod owner;
+mod quotas;
 mod reads;
 mod real_node;
 mod serving;

@@ -7,6 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_storage_client::quota::{
+    Charge, ChargeOutcome, FlowGrant, PartitionCharge, QuotaGrant, QuotaReport,
+};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, GroupState, Join, Joined, Leave,
@@ -418,6 +421,44 @@ impl Storage for Owner {
             PartitionSize { partition, size: ByteCount::new(u64::from(slot.get())) }
         };
         Ok(slots.iter().map(size).collect())
+    }
+
+    async fn exchange_quota(
+        &self,
+        _caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable> {
+        self.ask("exchange_quota");
+        self.check(slot)?;
+        Ok(QuotaGrant {
+            sequence: report.sequence,
+            flows: report.flows.map(|flow| FlowGrant { counted: flow.used, ..FlowGrant::default() }),
+            connections: report.connections,
+            gateways: 1,
+        })
+    }
+
+    async fn charge_quota(
+        &self,
+        _caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable> {
+        self.ask("charge_quota");
+        self.check(slot)?;
+        Ok(ChargeOutcome::Granted { wait: charge.wait_max, groups: Vec::new() })
+    }
+
+    async fn charge_partitions(
+        &self,
+        _caller: &Caller,
+        slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable> {
+        self.ask("charge_partitions");
+        self.check(slot)?;
+        Ok(charges.iter().map(|charge| Duration::from_millis(charge.bytes)).collect())
     }
 }
 

@@ -5,6 +5,7 @@ pub(crate) mod cell;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
+pub(crate) mod quota;
 pub(crate) mod session;
 pub(crate) mod slot;
 pub(crate) mod topic;

@@ -58,6 +58,7 @@ impl Running for Dev {
 async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
     // Bound before anything else, so that a taken port is told before data is touched.
     let api = front::bind(&settings.listen_api).await?;
+    let tenant_metrics = front::bind_tenant_metrics(settings.listen_tenant_metrics.as_ref()).await?;
     let master_key = master_key::load_or_create(&data.join("master.key"))?;
     let store: SharedStore = Arc::new(EmbeddedStore::open(&data.join("metadata.redb"))?);
     let now = TimestampMs::new(Utc::now().timestamp_millis() as u64);
@@ -104,6 +105,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
     let mut front = Front::new(data, parts).await?;
     open_listeners(&settings, &cell, &demo, tls, &mut front)?;
     front.serve_api(api);
+    front.serve_tenant_metrics(tenant_metrics);
     let json = dev_json(&settings, &cell, &demo, &ca_pem_path);
     json.write(data.path())?;
     println!("{}", json.greeting(data.path()));

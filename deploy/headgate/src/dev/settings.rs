@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;
 
-use crate::listen::{Listen, is_domain, parse_ports};
+use crate::listen::{Listen, TENANT_METRICS, is_domain, parse_ports};
 
 /// Flags of `headgate dev`. A flag wins over the configuration file.
 #[derive(Debug, Clone, Default, clap::Args, Deserialize)]
@@ -25,6 +25,9 @@ pub(crate) struct DevFlags {
     /// The control API, metrics and health [default: 127.0.0.1:9080].
     #[arg(long, value_name = "HOST:PORT")]
     pub(crate) listen_api: Option<String>,
+    /// Metrics that name clusters, over plain HTTP: for the operator alone. Nothing is served if it is not given.
+    #[arg(long, value_name = "HOST:PORT")]
+    pub(crate) listen_tenant_metrics: Option<String>,
     /// The name clients on other machines reach this one by; it is advertised and put into the certificate.
     #[arg(long, value_name = "NAME")]
     pub(crate) advertised_host: Option<String>,
@@ -61,6 +64,7 @@ pub(crate) struct DevSettings {
     pub(crate) listen_iam: Listen,
     pub(crate) listen_plaintext: Option<Listen>,
     pub(crate) listen_api: Listen,
+    pub(crate) listen_tenant_metrics: Option<Listen>,
     pub(crate) advertised_host: String,
     pub(crate) cluster_ports: RangeInclusive<u16>,
     /// Where it is given, clusters have no ports of their own.
@@ -106,6 +110,8 @@ impl DevFlags {
         };
         let listen_api =
             Listen::parse(&text(self.listen_api, file.listen_api, "127.0.0.1:9080"), "--listen-api")?;
+        let tenant_metrics = self.listen_tenant_metrics.or(file.listen_tenant_metrics);
+        let listen_tenant_metrics = Listen::parse_optional(tenant_metrics.as_deref(), TENANT_METRICS)?;
         let advertised = self.advertised_host.or(file.advertised_host);
         if let Some(listen) = &listen_plaintext
             && !listen.is_loopback()?
@@ -135,6 +141,7 @@ impl DevFlags {
             listen_iam,
             listen_plaintext,
             listen_api,
+            listen_tenant_metrics,
             advertised_host: advertised.unwrap_or_else(|| "localhost".to_owned()),
             cluster_ports: parse_ports(&text(self.cluster_ports, file.cluster_ports, "9100-9199"))?,
             named_domain,

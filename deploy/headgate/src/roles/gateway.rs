@@ -29,7 +29,7 @@ use super::{LEASE_TTL, live_gateways};
 use crate::billing::LiveBills;
 use crate::data_dir::DataDir;
 use crate::front::{self, Front, FrontParts, port_opened};
-use crate::listen::{Listen, parse_ports};
+use crate::listen::{Listen, TENANT_METRICS, parse_ports};
 use crate::process::{self, Running};
 use crate::{certificates, master_key};
 
@@ -54,6 +54,9 @@ pub(crate) struct GatewayFlags {
     /// The control API, metrics and health; over TLS unless it is on loopback.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:9080", env = "HEADGATE_LISTEN_API")]
     listen_api: String,
+    /// Metrics that name clusters, over plain HTTP: for the operator's network alone. Nothing is served if it is not given.
+    #[arg(long, value_name = "HOST:PORT", env = "HEADGATE_LISTEN_TENANT_METRICS")]
+    listen_tenant_metrics: Option<String>,
     /// Ports for clusters, one each and the same on all gateways, unless they are reached by name.
     #[arg(long, value_name = "FROM-TO", default_value = "9100-9199", env = "HEADGATE_CLUSTER_PORTS")]
     cluster_ports: String,
@@ -70,6 +73,7 @@ struct Settings {
     iam: Listen,
     advertised_host: String,
     api: Listen,
+    tenant_metrics: Option<Listen>,
     cluster_ports: std::ops::RangeInclusive<u16>,
     cell: CellSettings,
 }
@@ -90,6 +94,7 @@ pub(crate) fn run(flags: GatewayFlags) -> Result<()> {
         iam,
         advertised_host,
         api: Listen::parse(&flags.listen_api, "--listen-api")?,
+        tenant_metrics: Listen::parse_optional(flags.listen_tenant_metrics.as_deref(), TENANT_METRICS)?,
         cluster_ports: parse_ports(&flags.cluster_ports)?,
         cell: flags.cell.decide()?,
     };
@@ -119,6 +124,7 @@ pub(crate) fn host_names(cell: &CellRecord, settings: &CellSettings, local: Vec<
 
 async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
     let api = front::bind(&settings.api).await?;
+    let tenant_metrics = front::bind_tenant_metrics(settings.tenant_metrics.as_ref()).await?;
     let store = super::cell::metadata_store(&settings.cell)?;
     let cell = super::cell::record(&store, &settings.cell).await?;
     let role = PeerRole::Gateway(settings.name.as_str().into());
@@ -181,6 +187,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
     front.listen(iam.clone(), settings.iam.flag)?;
     front.follow_cluster_ports(iam);
     front.serve_api(api);
+    front.serve_tenant_metrics(tenant_metrics);
     // Told of when it answers, not before.
     let lease = store.keep(&keys::gateway(&settings.name), record.encode(), LEASE_TTL).await;
     let lease = lease.context("this gateway cannot register")?;

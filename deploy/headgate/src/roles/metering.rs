@@ -26,12 +26,12 @@ use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
 
 use super::calls::Calls;
-use super::observe::{self, Observed};
 use super::settings::{CellFlags, CellSettings};
 use super::{LEASE_TTL, LEAVE_MAX};
 use crate::billing::UsageSource;
 use crate::front;
 use crate::listen::Listen;
+use crate::observe::{self, Observed};
 use crate::process::{self, Running};
 
 /// Flags of `headgate metering`.

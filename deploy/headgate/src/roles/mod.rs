@@ -6,7 +6,6 @@ mod drain;
 pub(crate) mod gateway;
 mod live_gateways;
 pub(crate) mod metering;
-mod observe;
 pub(crate) mod settings;
 pub(crate) mod storage;
 

@@ -31,11 +31,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::observe::{self, Observed};
 use super::settings::{CellFlags, CellSettings};
 use super::{LEASE_TTL, LEAVE_MAX};
 use crate::data_dir::DataDir;
 use crate::listen::Listen;
+use crate::observe::{self, Observed};
 use crate::process::{self, Running};
 use crate::{front, node_parts, object_store};
 

@@ -90,6 +90,66 @@ async fn a_bill_comes_as_json_table_or_csv() {
 }
 
 #[tokio::test]
+async fn quotas_are_listed_set_and_put_back() {
+    let running = start().await;
+    running.native("POST", "/headgate/v1/clusters", r#"{"clusterName":"orders"}"#).await;
+    let path = "/headgate/v1/clusters/orders/quotas";
+    let of = |json: &serde_json::Value, name: &str| {
+        let quotas = json["quotas"].as_array().expect("a list");
+        let quota = quotas.iter().find(|quota| quota["name"] == name).expect("listed");
+        (quota["value"].as_u64(), quota["isSet"] == true)
+    };
+    let listed = running.native("GET", path, "").await.json();
+    assert_eq!(of(&listed, "requests_per_second"), (Some(15_000), false));
+    let both = r#"{"quotas":{"requests_per_second":7,"groups_max":3}}"#;
+    let set = running.native("POST", path, both).await.json();
+    assert_eq!(of(&set, "requests_per_second"), (Some(7), true));
+    let back = running.native("POST", path, r#"{"quotas":{"requests_per_second":null}}"#).await.json();
+    assert_eq!(of(&back, "requests_per_second"), (Some(15_000), false));
+    assert_eq!(of(&running.native("GET", path, "").await.json(), "groups_max"), (Some(3), true));
+    for (body, text) in [
+        (r#"{"quotas":{"speed":1}}"#, "There is no quota named `speed`."),
+        (
+            r#"{"quotas":{"requests_per_second":0}}"#,
+            "Requests_per_second must be from 1 to 1073741824, not 0.",
+        ),
+        (r#"{"quotas":{}}"#, "The request must contain the parameter quotas."),
+    ] {
+        let refused = running.native("POST", path, body).await;
+        assert_eq!((refused.status, refused.json()["message"].as_str()), (400, Some(text)), "{body}");
+    }
+    let unknown = running.native("GET", "/headgate/v1/clusters/none/quotas", "").await;
+    assert_eq!(unknown.refusal(), (404, "NotFoundException".into()));
+}
+
+#[tokio::test]
+async fn a_tenant_sees_its_quotas_and_sets_none() {
+    let running = start_with(|config| config.operator_account = None).await;
+    running.native("POST", "/headgate/v1/clusters", r#"{"clusterName":"orders"}"#).await;
+    let path = "/headgate/v1/clusters/orders/quotas";
+    assert_eq!(running.native("GET", path, "").await.status, 200);
+    let refused = running.native("POST", path, r#"{"quotas":{"requests_per_second":7}}"#).await;
+    assert_eq!(refused.refusal(), (403, "AccessDeniedException".into()));
+    let elsewhere = running.native("GET", &format!("{path}?account=111111111111"), "").await;
+    assert_eq!(elsewhere.refusal(), (403, "AccessDeniedException".into()));
+    let ann = running.user("ann", None).await;
+    let denied = running.call(&ann, &Draft::json("headgate", "GET", path, "")).await;
+    assert_eq!(denied.refusal(), (403, "AccessDeniedException".into()));
+}
+
+#[tokio::test]
+async fn quotas_are_explained_also_when_nobody_is_connected() {
+    let running = start().await;
+    running.native("POST", "/headgate/v1/clusters", r#"{"clusterName":"orders"}"#).await;
+    let explained = running.native("GET", "/headgate/v1/clusters/orders/quotas/explanation", "").await.json();
+    assert_eq!(
+        (&explained["clusterName"], &explained["flows"]),
+        (&"orders".into(), &serde_json::Value::Null)
+    );
+    assert_eq!(explained["partitions"], serde_json::json!({"used": 0, "limit": 2_400}));
+}
+
+#[tokio::test]
 async fn the_status_counts_what_the_account_has() {
     let running = start().await;
     let status = running.native("GET", "/headgate/v1/status", "").await.json();

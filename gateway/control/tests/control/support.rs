@@ -92,6 +92,7 @@ pub(crate) async fn start_on(store: SharedStore, change: impl FnOnce(&mut Contro
     let components = components(&store, &audit, &ready, &reachable, &now_ms).await;
     let mut config = ControlConfig::new("eu-west-1", 64);
     config.cluster_removal_delay = Duration::ZERO;
+    config.operator_account = Some(ACCOUNT.parse().expect("twelve digits"));
     change(&mut config);
     let server = ControlServer::new(config, components, None).expect("the settings are valid");
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -138,6 +139,7 @@ async fn components(
         master_key: master_key(),
         audit: audit.clone(),
         bills: Arc::new(EmptyBills),
+        quotas: Arc::new(|_| None),
         bootstrap: Arc::new(Reachable(Arc::clone(reachable))),
         topics: Arc::new(PlainTopics(Arc::clone(store))),
         ready: Arc::new(move || ready.load(Ordering::Acquire)),

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use headgate_gateway::GatewayConfig;
 use headgate_metadata::embedded::EmbeddedStore;
+use headgate_metadata::quota::QuotaKey;
 use headgate_metadata::store::SharedStore;
 use headgate_storage::Node;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -62,6 +63,8 @@ impl Tenants {
         let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
         let node = node::start(&store).await;
         let harness = Harness::over(GatewayConfig::default(), store, node).await;
+        // The probes ask faster than two topic operations a second.
+        harness.set_quotas(&[(QuotaKey::TopicOperationsPerSecond, 1_000)]).await;
         let mut a = harness.logged_in(&harness.login()).await;
         let mut b = harness.logged_in(&harness.neighbours_login()).await;
         let of_a = populate(&mut a, "a-own", 1).await;

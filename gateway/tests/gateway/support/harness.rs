@@ -14,6 +14,8 @@ use headgate_metadata::catalog::Catalog;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, ClusterId, Incarnation, Revision, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
+use headgate_metadata::quota::QuotaKey;
+use headgate_metadata::quotas::Quotas;
 use headgate_metadata::record::{
     AccessKeyRecord, AccessKeyStatus, ClusterLife, ClusterPolicyRecord, ClusterRecord, ClusterState, Record,
     UserRecord,
@@ -60,6 +62,7 @@ pub(crate) struct Harness<S = FakeStorage> {
     pub(crate) store: SharedStore,
     pub(crate) catalog: Arc<Catalog>,
     pub(crate) principals: Arc<Principals>,
+    quotas: Arc<Quotas>,
     pub(crate) clock: Arc<HandClock>,
     pub(crate) master_key: MasterKey,
     pub(crate) cluster: ClusterRecord,
@@ -98,9 +101,11 @@ impl<S: Storage> Harness<S> {
         let audit = Arc::new(AuditMemory::default());
         let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
         let catalog = Catalog::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let quotas = Quotas::start(Arc::clone(&store)).await.expect("the store is in memory");
         let parts = GatewayParts {
             storage: Arc::clone(&storage) as _,
             catalog: Arc::clone(&catalog),
+            quotas: Arc::clone(&quotas),
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&store),
             audit: Arc::clone(&audit) as _,
@@ -116,8 +121,10 @@ impl<S: Storage> Harness<S> {
             },
             fleet: None,
         };
-        let mut registry = Registry::default();
-        let gateway = Arc::new(Gateway::new(config, parts, &mut registry).expect("a valid configuration"));
+        let (mut registry, mut tenants) = (Registry::default(), Registry::default());
+        let gateway = Arc::new(
+            Gateway::new(config, parts, &mut registry, &mut tenants).expect("a valid configuration"),
+        );
         let (server, roots) = certificates();
         let plaintext = ListenerSecurity::Plaintext { account: account(), user: "admin".into() };
         let iam = ListenerSecurity::Iam(server);
@@ -141,6 +148,7 @@ impl<S: Storage> Harness<S> {
             store,
             catalog,
             principals,
+            quotas,
             clock,
             master_key,
             cluster,
@@ -150,6 +158,13 @@ impl<S: Storage> Harness<S> {
             audit,
             roots,
         }
+    }
+
+    /// Sets quotas of the cluster. For connections made afterwards.
+    pub(crate) async fn set_quotas(&self, set: &[(QuotaKey, u64)]) {
+        let changes = set.iter().map(|(key, value)| (*key, Some(*value))).collect();
+        let set = headgate_metadata::quotas::set(&*self.store, self.cluster.id, &changes).await;
+        self.quotas.catch_up(set.expect("the cluster exists").1).await.expect("the store is in memory");
     }
 
     /// A connection as administrator, without TLS.

@@ -2,11 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use headgate_metadata::id::{
     ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
+};
+use headgate_metadata::quota::QuotaKey;
+use headgate_storage_client::quota::{
+    Charge, ChargeOutcome, Charged, Flow, FlowGrant, PartitionCharge, QuotaGrant, QuotaReport,
 };
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
@@ -42,6 +47,13 @@ struct State {
     offsets: HashMap<Arc<str>, Vec<CommittedOffset>>,
     sent: HashMap<PartitionKey, u64>,
     last_caller: Option<Caller>,
+    scarce: HashMap<Flow, f64>,
+    quota_silent: bool,
+    over: Option<(QuotaKey, Option<Duration>)>,
+    charges: Vec<Charged>,
+    reported_connections: u32,
+    partition_over: Duration,
+    partition_charges: Vec<PartitionCharge>,
 }
 
 impl FakeStorage {
@@ -94,6 +106,37 @@ impl FakeStorage {
     }
     pub(crate) fn hang_joins(&self) {
         self.state().joins_hang = true;
+    }
+
+    /// From now on the cluster has no more of this flow than so much a second.
+    pub(crate) fn make_scarce(&self, flow: Flow, rate: f64) {
+        self.state().scarce.insert(flow, rate);
+    }
+    /// The quota coordinator answers no more.
+    pub(crate) fn silence_quotas(&self) {
+        self.state().quota_silent = true;
+    }
+    /// Charges for this quota are refused from now on.
+    pub(crate) fn refuse_charges(&self, quota: QuotaKey, retry_after: Option<Duration>) {
+        self.state().over = Some((quota, retry_after));
+    }
+    /// All charges are granted again.
+    pub(crate) fn grant_charges(&self) {
+        self.state().over = None;
+    }
+    /// Every partition is over its limit for so long.
+    pub(crate) fn overload_partitions(&self, over: Duration) {
+        self.state().partition_over = over;
+    }
+    pub(crate) fn partition_charges(&self) -> Vec<PartitionCharge> {
+        self.state().partition_charges.clone()
+    }
+    pub(crate) fn charges(&self) -> Vec<Charged> {
+        self.state().charges.clone()
+    }
+    /// Returns when the gateway has reported so many connections.
+    pub(crate) async fn reported_connections(&self, connections: u32) {
+        self.until(|state| state.reported_connections == connections).await;
     }
 
     /// Returns when so many appends have been submitted.
@@ -448,6 +491,74 @@ impl Storage for FakeStorage {
         }
         self.changed();
         Ok(())
+    }
+
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        _slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable> {
+        if self.state().quota_silent {
+            std::future::pending::<()>().await;
+        }
+        // One of the two clusters is never short of anything.
+        let mut scarce = HashMap::new();
+        if caller.cluster.as_str() == "aaaaaaaa" {
+            let mut state = self.state();
+            state.reported_connections = report.connections;
+            scarce.clone_from(&state.scarce);
+        }
+        self.changed();
+        let flows = std::array::from_fn(|index| {
+            let flow = &report.flows[index];
+            match scarce.get(&Flow::ALL[index]) {
+                // What a gateway owes it pays; what it saves up is little.
+                Some(rate) => FlowGrant {
+                    allowed: flow
+                        .allowed
+                        .clamp(flow.used.saturating_sub(1 << 40), flow.used + *rate as u64 / 10),
+                    rate: *rate,
+                    counted: flow.used,
+                    contended: true,
+                    ..FlowGrant::default()
+                },
+                None => {
+                    FlowGrant { allowed: flow.used + (1 << 40), counted: flow.used, ..FlowGrant::default() }
+                }
+            }
+        });
+        Ok(QuotaGrant { sequence: report.sequence, flows, connections: report.connections, gateways: 1 })
+    }
+
+    async fn charge_quota(
+        &self,
+        _caller: &Caller,
+        _slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable> {
+        let quota = match charge.what {
+            Charged::Connection => QuotaKey::ConnectionsMax,
+            Charged::TopicOperation => QuotaKey::TopicOperationsPerSecond,
+            Charged::PartitionChanges { .. } => QuotaKey::PartitionChangesPer5Minutes,
+            Charged::Group { .. } => QuotaKey::GroupsMax,
+        };
+        self.state().charges.push(charge.what);
+        Ok(match self.state().over.filter(|(refused, _)| *refused == quota) {
+            Some((quota, retry_after)) => ChargeOutcome::Over { quota, retry_after },
+            None => ChargeOutcome::Granted { wait: Duration::ZERO, groups: Vec::new() },
+        })
+    }
+
+    async fn charge_partitions(
+        &self,
+        _caller: &Caller,
+        _slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable> {
+        let over = self.state().partition_over;
+        self.state().partition_charges.extend(&charges);
+        Ok(vec![over; charges.len()])
     }
 
     async fn partition_sizes(

@@ -8,6 +8,7 @@ mod await_data;
 mod group;
 mod offsets;
 mod producer_id;
+mod quota;
 mod read;
 mod usage;
 
@@ -24,6 +25,7 @@ pub use group::{
 };
 pub use offsets::{EpochEndCall, OffsetsAtCall};
 pub use producer_id::AllocateProducerIdCall;
+pub use quota::{ChargePartitionsCall, ChargeQuotaCall, ExchangeQuotaCall};
 pub use read::{ReadAnswer, ReadCall};
 pub use usage::{PartitionSizesCall, ReportSentCall};
 
@@ -70,6 +72,12 @@ pub mod kind {
     pub const REPORT_SENT: u16 = SERVICE_MIN + 16;
     /// `partition_sizes`.
     pub const PARTITION_SIZES: u16 = SERVICE_MIN + 17;
+    /// `exchange_quota`.
+    pub const EXCHANGE_QUOTA: u16 = SERVICE_MIN + 18;
+    /// `charge_quota`.
+    pub const CHARGE_QUOTA: u16 = SERVICE_MIN + 19;
+    /// `charge_partitions`.
+    pub const CHARGE_PARTITIONS: u16 = SERVICE_MIN + 20;
 }
 
 /// A message that says something else than its kind promises.

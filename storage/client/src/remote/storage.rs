@@ -8,10 +8,12 @@ use tokio::time::{Instant, sleep_until};
 use super::RemoteStorage;
 use super::ask::{Pause, Refusable, Retry, Unanswered, deadline_after, remaining};
 use super::message::{
-    AllocateProducerIdCall, CommitOffsetsCall, DeleteGroupCall, DescribeGroupCall, EpochEndCall,
-    FetchOffsetsCall, HeartbeatCall, JoinGroupCall, LeaveGroupCall, ListGroupsCall, OffsetsAtCall, Operation,
-    PartitionSizesCall, ReportSentCall, SyncGroupCall,
+    AllocateProducerIdCall, ChargePartitionsCall, ChargeQuotaCall, CommitOffsetsCall, DeleteGroupCall,
+    DescribeGroupCall, EpochEndCall, ExchangeQuotaCall, FetchOffsetsCall, HeartbeatCall, JoinGroupCall,
+    LeaveGroupCall, ListGroupsCall, OffsetsAtCall, Operation, PartitionSizesCall, ReportSentCall,
+    SyncGroupCall,
 };
+use crate::quota::{Charge, ChargeOutcome, PartitionCharge, QuotaGrant, QuotaReport};
 use crate::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
     FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing, Join, Joined, Leave,
@@ -41,6 +43,28 @@ impl RemoteStorage {
             Err(match unanswered {
                 Unanswered::Refused => ReadError::NotOwner,
                 Unanswered::Unknown => ReadError::Unreadable,
+            })
+        })
+    }
+
+    /// Asks the owner of a slot for what concerns the cluster's quotas.
+    async fn ask_quota<O, T>(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        retry: Retry,
+        question: impl Fn(Caller) -> O,
+    ) -> Result<T, Unavailable>
+    where
+        O: Operation<Answer = Result<T, Unavailable>>,
+    {
+        let deadline = deadline_after(caller.patience);
+        let question = |patience| question(Caller { patience, ..caller.clone() });
+        let asked = self.routes.ask(slot, caller.connection, deadline, retry, question).await;
+        asked.unwrap_or_else(|unanswered| {
+            Err(match unanswered {
+                Unanswered::Refused => Unavailable::NotOwner,
+                Unanswered::Unknown => Unavailable::Refused,
             })
         })
     }
@@ -241,6 +265,36 @@ impl Storage for RemoteStorage {
         let question = |slots, _| PartitionSizesCall { cluster, slots };
         let asked = self.routes.ask_all(slots, 0, deadline_after(UNATTENDED_PATIENCE), question).await;
         whole(asked.ok_or(Unavailable::NotOwner)?)
+    }
+
+    async fn exchange_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        report: QuotaReport,
+    ) -> Result<QuotaGrant, Unavailable> {
+        let question = |caller| ExchangeQuotaCall { caller, slot, report: report.clone() };
+        self.ask_quota(caller, slot, Retry::Always, question).await
+    }
+
+    async fn charge_quota(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charge: Charge,
+    ) -> Result<ChargeOutcome, Unavailable> {
+        let question = |caller| ChargeQuotaCall { caller, slot, charge: charge.clone() };
+        self.ask_quota(caller, slot, Retry::OnlyIfRefused, question).await
+    }
+
+    async fn charge_partitions(
+        &self,
+        caller: &Caller,
+        slot: SlotId,
+        charges: Vec<PartitionCharge>,
+    ) -> Result<Vec<Duration>, Unavailable> {
+        let question = |caller| ChargePartitionsCall { caller, slot, charges: charges.clone() };
+        self.ask_quota(caller, slot, Retry::OnlyIfRefused, question).await
     }
 }
 

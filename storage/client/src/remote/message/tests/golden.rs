@@ -1,9 +1,13 @@
 //! What other releases speak: these bytes may only ever grow at the end of a list.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use headgate_metadata::id::{ByteCount, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_metadata::quota::QuotaKey;
 
 use super::samples::*;
+use crate::quota::{Charge, ChargeOutcome, Charged, Direction, PartitionCharge};
 use crate::remote::message::*;
 use crate::wire::Message;
 use crate::*;
@@ -190,6 +194,55 @@ fn usage() {
 }
 
 #[test]
+fn quotas() {
+    let slot = SlotId::new(300);
+    check(
+        &ExchangeQuotaCall { caller: caller(), slot, report: quota_report() },
+        "83 CALLER 19012c850c0482ae001a0c800000011a1900000002193a98031a00500000041a00a0000005190bb806186407020818fa091909600a18780b1901f40c1a008000000d1a03700000184e0283881903e819038419044cfb3fe000000000000003088338c70a82001a02faf080184688000000fb00000000000000000000f60088000000fb00000000000000000000f600",
+    );
+    check_answer::<ExchangeQuotaCall>(
+        &Ok(quota_grant()),
+        "8200840483871904b0fb3ff80000000000001903e8f519012c24068700fb000000000000000000f40000008700fb000000000000000000f40000000302",
+    );
+    check_answer::<ExchangeQuotaCall>(&Err(Unavailable::NotOwner), "820100");
+    let charged = [
+        (
+            Charged::Connection,
+            "83 CALLER 19012c840c82ae001a0c800000011a1900000002193a98031a00500000041a00a0000005190bb806186407020818fa091909600a18780b1901f40c1a008000000d1a03700000184e820080820200",
+        ),
+        (
+            Charged::TopicOperation,
+            "83 CALLER 19012c840c82ae001a0c800000011a1900000002193a98031a00500000041a00a0000005190bb806186407020818fa091909600a18780b1901f40c1a008000000d1a03700000184e820180820200",
+        ),
+        (
+            Charged::PartitionChanges { partitions: 40 },
+            "83 CALLER 19012c840c82ae001a0c800000011a1900000002193a98031a00500000041a00a0000005190bb806186407020818fa091909600a18780b1901f40c1a008000000d1a03700000184e8202811828820200",
+        ),
+        (
+            Charged::Group { group: "g".into() },
+            "83 CALLER 19012c840c82ae001a0c800000011a1900000002193a98031a00500000041a00a0000005190bb806186407020818fa091909600a18780b1901f40c1a008000000d1a03700000184e8203816167820200",
+        ),
+    ];
+    for (what, golden) in charged {
+        let wait_max = Duration::from_secs(2);
+        let charge = Charge { gateway: Incarnation::new(12), terms: terms(), what, wait_max };
+        check(&ChargeQuotaCall { caller: caller(), slot, charge }, golden);
+    }
+    let granted = ChargeOutcome::Granted { wait: Duration::from_millis(1), groups: vec!["g".into()] };
+    check_answer::<ChargeQuotaCall>(&Ok(granted), "820082008282001a000f4240816167");
+    let retry_after = Some(Duration::from_secs(3));
+    let over = ChargeOutcome::Over { quota: QuotaKey::PartitionsMax, retry_after };
+    check_answer::<ChargeQuotaCall>(&Ok(over), "820082018209820300");
+    let charge =
+        PartitionCharge { partition: partition(), direction: Direction::Out, bytes: 500, limit: 1000 };
+    check(
+        &ChargePartitionsCall { caller: caller(), slot, charges: vec![charge] },
+        "83 CALLER 19012c8184 PARTITION 8201801901f41903e8",
+    );
+    check_answer::<ChargePartitionsCall>(&Ok(vec![Duration::from_millis(1)]), "82008182001a000f4240");
+}
+
+#[test]
 fn kinds_are_numbered_once_for_all() {
     let kinds = [
         AppendCall::KIND,
@@ -209,8 +262,11 @@ fn kinds_are_numbered_once_for_all() {
         DeleteGroupCall::KIND,
         ReportSentCall::KIND,
         PartitionSizesCall::KIND,
+        ExchangeQuotaCall::KIND,
+        ChargeQuotaCall::KIND,
+        ChargePartitionsCall::KIND,
     ];
-    assert_eq!(kinds.to_vec(), (17..34).collect::<Vec<u16>>());
+    assert_eq!(kinds.to_vec(), (17..37).collect::<Vec<u16>>());
 }
 
 #[test]
@@ -249,6 +305,9 @@ fn a_question_that_mixes_clusters_is_refused() {
     assert!(matches!(AwaitDataCall::from_message(call.to_message()), Err(Malformed::OtherCluster)));
     let call = EpochEndCall { caller: other.clone(), partition: partition(), epoch: LeaderEpoch::new(1) };
     assert!(matches!(EpochEndCall::from_message(call.to_message()), Err(Malformed::OtherCluster)));
+    let charge = PartitionCharge { partition: partition(), direction: Direction::In, bytes: 1, limit: 1 };
+    let call = ChargePartitionsCall { caller: other.clone(), slot: SlotId::new(300), charges: vec![charge] };
+    assert!(matches!(ChargePartitionsCall::from_message(call.to_message()), Err(Malformed::OtherCluster)));
     let call = DeleteGroupCall { caller: other, group: group() };
     assert!(matches!(DeleteGroupCall::from_message(call.to_message()), Err(Malformed::OtherCluster)));
 }

@@ -8,11 +8,16 @@ use headgate_metadata::id::{
     ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, PartitionId, PartitionKey, ProducerId, Revision,
     SlotId, TimestampMs, TopicId,
 };
+use headgate_metadata::quota::QuotaKey;
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use super::samples::batch;
+use super::samples::{batch, quota_grant, quota_report, terms};
+use crate::quota::{
+    Charge, ChargeOutcome, Charged, Direction, FlowGrant, FlowReport, PartitionCharge, QuotaGrant,
+    QuotaReport, Standing,
+};
 use crate::remote::message::*;
 use crate::wire::Message;
 use crate::*;
@@ -233,6 +238,54 @@ fn description() -> impl Strategy<Value = GroupDescription> {
     })
 }
 
+fn flow_report() -> impl Strategy<Value = FlowReport> {
+    let heard = (any::<(i64, i64)>(), duration());
+    let heard = heard.prop_map(|((balance, lazy), age)| Standing { balance, lazy, age });
+    (any::<[u64; 6]>(), 0.0..1e15, option::of(heard)).prop_map(|(amounts, rate, heard)| {
+        let [used, counted, allowed, waiting, aged, largest] = amounts;
+        FlowReport { used, counted, allowed, rate, waiting, aged, heard, largest }
+    })
+}
+
+fn flow_grant() -> impl Strategy<Value = FlowGrant> {
+    (any::<[u64; 3]>(), 0.0..1e15, any::<bool>(), any::<[i64; 2]>()).prop_map(
+        |([allowed, counted, cluster_rate], rate, contended, [balance, lazy])| FlowGrant {
+            allowed,
+            rate,
+            counted,
+            contended,
+            cluster_rate,
+            balance,
+            lazy,
+        },
+    )
+}
+
+fn charged() -> impl Strategy<Value = Charged> {
+    prop_oneof![
+        Just(Charged::Connection),
+        Just(Charged::TopicOperation),
+        any::<u32>().prop_map(|partitions| Charged::PartitionChanges { partitions }),
+        text().prop_map(|group| Charged::Group { group }),
+    ]
+}
+
+fn charge_outcome() -> impl Strategy<Value = ChargeOutcome> {
+    let quota = prop::sample::select(QuotaKey::ALL);
+    prop_oneof![
+        (duration(), vec(text(), 0..3)).prop_map(|(wait, groups)| ChargeOutcome::Granted { wait, groups }),
+        (quota, option::of(duration()))
+            .prop_map(|(quota, retry_after)| ChargeOutcome::Over { quota, retry_after }),
+    ]
+}
+
+fn partition_charge() -> impl Strategy<Value = PartitionCharge> {
+    (partition(), any::<(bool, u64, u64)>()).prop_map(|(partition, (is_in, bytes, limit))| {
+        let direction = if is_in { Direction::In } else { Direction::Out };
+        PartitionCharge { partition, direction, bytes, limit }
+    })
+}
+
 fn either<T: std::fmt::Debug, E: std::fmt::Debug>(
     ok: impl Strategy<Value = T>,
     err: impl Strategy<Value = E>,
@@ -351,6 +404,21 @@ proptest! {
         same_answer::<PartitionSizesCall>(&Ok(sizes.collect()))?;
         same_answer::<ReportSentCall>(&Err(error))?;
     }
+
+    #[test]
+    fn quotas(caller in caller(), flow in flow_report(), grant in flow_grant(), what in charged(), wait_max in duration(),
+              outcome in either(charge_outcome(), unavailable()), charges in vec(partition_charge(), 0..3),
+              over in vec(duration(), 0..3)) {
+        let slot = SlotId::new(300);
+        let report = QuotaReport { flows: [flow; 3], ..quota_report() };
+        same(&ExchangeQuotaCall { caller: caller.clone(), slot, report })?;
+        same_answer::<ExchangeQuotaCall>(&Ok(QuotaGrant { flows: [grant; 3], ..quota_grant() }))?;
+        let charge = Charge { gateway: Incarnation::new(1), terms: terms(), what, wait_max };
+        same(&ChargeQuotaCall { caller: caller.clone(), slot, charge })?;
+        same_answer::<ChargeQuotaCall>(&outcome)?;
+        same(&ChargePartitionsCall { caller, slot, charges })?;
+        same_answer::<ChargePartitionsCall>(&Ok(over))?;
+    }
 }
 
 /// Gives the same bytes to the decoders of an operation, as question and as answer.
@@ -378,6 +446,9 @@ fn decode_all(head: &Bytes, payload: &[Bytes]) {
     decode_both::<DeleteGroupCall>(head, payload);
     decode_both::<ReportSentCall>(head, payload);
     decode_both::<PartitionSizesCall>(head, payload);
+    decode_both::<ExchangeQuotaCall>(head, payload);
+    decode_both::<ChargeQuotaCall>(head, payload);
+    decode_both::<ChargePartitionsCall>(head, payload);
 }
 
 proptest! {

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use headgate_metadata::id::{
-    ClusterId, LeaderEpoch, Offset, PartitionId, PartitionKey, ProducerId, Revision, SlotId, TimestampMs,
-    TopicId,
+    ClusterId, Incarnation, LeaderEpoch, Offset, PartitionId, PartitionKey, ProducerId, Revision, SlotId,
+    TimestampMs, TopicId,
 };
+use headgate_metadata::quota::QuotaLimits;
 
+use crate::quota::*;
 use crate::*;
 
 pub(crate) fn cluster() -> ClusterId {
@@ -161,4 +163,38 @@ pub(crate) fn description() -> GroupDescription {
         protocol: "range".into(),
         members: vec![member],
     }
+}
+
+pub(crate) fn terms() -> QuotaTerms {
+    QuotaTerms { limits: QuotaLimits::default(), revision: Revision::new(78) }
+}
+
+pub(crate) fn quota_report() -> QuotaReport {
+    let heard = Standing { balance: -200, lazy: 10, age: Duration::from_millis(50) };
+    let flow = FlowReport {
+        used: 1000,
+        counted: 900,
+        allowed: 1100,
+        rate: 0.5,
+        waiting: 3,
+        aged: 8,
+        heard: Some(heard),
+        largest: 70,
+    };
+    let flows = [flow, FlowReport::default(), FlowReport::default()];
+    QuotaReport { gateway: Incarnation::new(12), sequence: 4, terms: terms(), connections: 2, flows }
+}
+
+pub(crate) fn quota_grant() -> QuotaGrant {
+    let flow = FlowGrant {
+        allowed: 1200,
+        rate: 1.5,
+        counted: 1000,
+        contended: true,
+        cluster_rate: 300,
+        balance: -5,
+        lazy: 6,
+    };
+    let flows = [flow, FlowGrant::default(), FlowGrant::default()];
+    QuotaGrant { sequence: 4, flows, connections: 3, gateways: 2 }
 }

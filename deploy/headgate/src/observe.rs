@@ -1,5 +1,5 @@
-//! What processes without a control API tell those who watch them: `/metrics`, `/healthz` and `/readyz`, over plain HTTP.
-//! Nothing of it is secret.
+//! What processes tell those who watch them, where it is not the control API that does: `/metrics`, `/healthz` and `/readyz`, over
+//! plain HTTP.
 
 use std::convert::Infallible;
 use std::sync::Arc;
