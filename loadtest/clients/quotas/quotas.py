@@ -113,7 +113,7 @@ def a_hot_partition(_fault, tenant, topic):
 def whoever_ignores_throttle_times(fault, tenant, _topic):
     """The load generator goes on as if nothing had been told."""
     tenant.set(bytes_in_per_second="2M")
-    words = ["produce", "--topic", "deaf", "--partitions", 4, "--producers", 4, "--seconds", SECONDS]
+    words = ["produce", "--topic", "deaf", "--partitions", 4, "--producers", 4, "--seconds", SECONDS, "--ignore-throttle"]
     result = loadtest.run(fault.arguments.loadtest, tenant.server, fault.work, "deaf", words, UNTIL_SECONDS, iam=True)
     amount, took = result["acknowledged_bytes"], result["elapsed_seconds"]
     require(amount <= 2 * MIB * (took + 1) * 1.05, f"{amount} bytes in {took:.1f} s with a quota of 2 MiB/s")

@@ -53,6 +53,8 @@ pub(crate) struct ProducerSettings {
     pub(crate) idempotent: bool,
     /// Requests on their way per connection; at most 5 for idempotent producers.
     pub(crate) in_flight_max: usize,
+    /// Whether to go on sending when told to hold back, as no client should.
+    pub(crate) ignores_throttle: bool,
     /// How long one batch may stay unsettled before the producer gives up.
     pub(crate) settle_time_max: Duration,
 }

@@ -77,6 +77,9 @@ pub(crate) struct ProduceArguments {
     /// Whether retries are deduplicated by the broker (KIP-98).
     #[arg(long, default_value_t = true, action = clap::ArgAction::Set)]
     idempotent: bool,
+    /// Goes on sending when told to hold back, as no client should: to see that it gains nothing.
+    #[arg(long)]
+    ignore_throttle: bool,
     /// Compression of batches.
     #[arg(long, value_enum, default_value_t = Compression::None)]
     compression: Compression,
@@ -166,6 +169,7 @@ impl ProduceArguments {
             linger: Duration::from_millis(self.linger_ms),
             idempotent: self.idempotent,
             in_flight_max,
+            ignores_throttle: self.ignore_throttle,
             settle_time_max: seconds("--timeout-seconds", self.timeout_seconds)?,
         })
     }

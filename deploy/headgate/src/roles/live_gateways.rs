@@ -1,15 +1,18 @@
 //! Which gateways clients are told of: those that are registered and accept connections.
 //!
 //! A lease tells within seconds that a gateway is gone; its closed port tells at once. Clients that are told of a dead gateway
-//! wait for it in vain, so each gateway looks after the others all the time.
+//! wait for it in vain, and ask less and less often, so each gateway looks after the others all the time: the connection of its
+//! last look stays open until the next, and ends with the process at the other end.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::select_all;
 use headgate_gateway::{GatewayAddress, LiveGateways};
 use headgate_metadata::live::LiveRecords;
 use headgate_metadata::record::GatewayRecord;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -17,6 +20,8 @@ use tokio::time::{sleep, timeout};
 
 /// Between two looks at the same gateway.
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
+/// The same, when something has happened.
+const LOOK_SOON: Duration = Duration::from_millis(50);
 /// How long it may take to accept.
 const ACCEPT_MAX: Duration = Duration::from_millis(300);
 /// After so many looks in vain it counts as gone. One may have met a moment of its restart.
@@ -34,39 +39,59 @@ pub(super) fn follow(
         let mut changes = records.changes();
         loop {
             let registered = records.now();
-            missed = look(&own, &registered, &missed).await;
+            let looked = look(&own, &registered, &missed).await;
+            let mut open = Vec::with_capacity(looked.len());
+            missed.clear();
+            for (name, before, connection) in looked {
+                missed.insert(name, before);
+                open.extend(connection);
+            }
             let now = listed(&own, &registered, &missed);
             told.send_if_modified(|told| {
                 let changed = *told != now;
                 *told = now;
                 changed
             });
+            let in_doubt = missed.values().any(|missed| (1..MISSED_MAX).contains(missed));
             tokio::select! {
                 biased;
                 // A gateway that comes is listed at once; an error means that this process ends.
                 _ = changes.changed() => {}
-                () = sleep(LOOK_AGAIN) => {}
+                () = sleep(if in_doubt { LOOK_SOON } else { LOOK_AGAIN }) => {}
+                () = one_ends(&mut open) => sleep(LOOK_SOON).await,
             }
         }
     });
     live
 }
 
-/// How often each of the others was looked at in vain, by name.
+/// Looks at each of the others: its name, how often it was looked at in vain, and the connection if it was not.
 async fn look(
     own: &GatewayRecord,
     registered: &[GatewayRecord],
     missed: &BTreeMap<String, u32>,
-) -> BTreeMap<String, u32> {
+) -> Vec<(String, u32, Option<TcpStream>)> {
     let mut looks = JoinSet::new();
     for record in registered.iter().filter(|record| record.name != own.name).cloned() {
         let before = missed.get(&record.name).copied().unwrap_or_default();
         looks.spawn(async move {
             let connected = timeout(ACCEPT_MAX, TcpStream::connect((&*record.host, record.port))).await;
-            (record.name, if matches!(connected, Ok(Ok(_))) { 0 } else { before.saturating_add(1) })
+            let connection = connected.ok().and_then(Result::ok);
+            (record.name, if connection.is_some() { 0 } else { before.saturating_add(1) }, connection)
         });
     }
-    looks.join_all().await.into_iter().collect()
+    looks.join_all().await
+}
+
+/// Returns when one of the connections has ended; nothing is ever sent on them.
+async fn one_ends(open: &mut [TcpStream]) {
+    if open.is_empty() {
+        return std::future::pending().await;
+    }
+    let mut nothing = vec![[0_u8; 1]; open.len()];
+    let ends =
+        open.iter_mut().zip(&mut nothing).map(|(connection, nothing)| Box::pin(connection.read(nothing)));
+    drop(select_all(ends).await);
 }
 
 fn listed(
@@ -102,16 +127,36 @@ mod tests {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let registered = [own.clone(), record("other", address.port())];
-        let mut missed = look(&own, &registered, &BTreeMap::new()).await;
+        let mut missed = looked(&own, &registered, &BTreeMap::new()).await;
         assert_eq!(listed(&own, &registered, &missed).len(), 2);
         drop(listener);
         for expected in [2, 1] {
-            missed = look(&own, &registered, &missed).await;
+            missed = looked(&own, &registered, &missed).await;
             assert_eq!(listed(&own, &registered, &missed).len(), expected);
         }
         let _again = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
-        missed = look(&own, &registered, &missed).await;
+        missed = looked(&own, &registered, &missed).await;
         assert_eq!(listed(&own, &registered, &missed).len(), 2);
+    }
+
+    async fn looked(
+        own: &GatewayRecord,
+        registered: &[GatewayRecord],
+        missed: &BTreeMap<String, u32>,
+    ) -> BTreeMap<String, u32> {
+        let looked = look(own, registered, missed).await;
+        looked.into_iter().map(|(name, missed, _)| (name, missed)).collect()
+    }
+
+    #[tokio::test]
+    async fn the_end_of_a_connection_is_noticed_at_once() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let mut open = vec![TcpStream::connect(address).await.expect("it listens")];
+        let (accepted, _) = listener.accept().await.expect("one came");
+        assert!(timeout(LOOK_SOON, one_ends(&mut open)).await.is_err(), "nothing has ended");
+        drop(accepted);
+        one_ends(&mut open).await;
     }
 
     #[test]

@@ -195,6 +195,7 @@ mod tests {
             linger: Duration::from_hours(1),
             idempotent: true,
             in_flight_max: 5,
+            ignores_throttle: false,
             settle_time_max: Duration::from_secs(1),
         }
     }

@@ -25,7 +25,7 @@ impl Producer {
                 Ok(())
             }
             Ok((request, response)) => {
-                if response.throttle_time_ms > 0 {
+                if response.throttle_time_ms > 0 && !self.settings.ignores_throttle {
                     let mute = Duration::from_millis(response.throttle_time_ms as u64);
                     pipeline.muted_until = Some(clock::now() + mute);
                 }

@@ -18,6 +18,7 @@ fn settings(idempotent: bool) -> ProducerSettings {
         linger: Duration::from_millis(1),
         idempotent,
         in_flight_max: if idempotent { 5 } else { 1 },
+        ignores_throttle: false,
         settle_time_max: Duration::from_secs(20),
     }
 }
