@@ -25,10 +25,10 @@ class Refused:
 
 
 class RawConnection:
-    def __init__(self, port, ca_file):
+    def __init__(self, port, ca_file, host="localhost"):
         context = ssl.create_default_context(cafile=ca_file)
         plain = socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_SECONDS)
-        self.socket = context.wrap_socket(plain, server_hostname="localhost")
+        self.socket = context.wrap_socket(plain, server_hostname=host)
         self.correlation_id = 0
         # How long the session lasts from the last login on, as its answer said.
         self.lifetime_ms = None
