@@ -115,18 +115,7 @@ impl Flusher {
         cell: Arc<CellWatch>,
     ) -> Self {
         let now = parts.clock.monotonic();
-        let start = WalPosition::new(0);
-        let progress = Progress {
-            sealed: Vec::new(),
-            own: Left { wal: sequencer.wal(), flushed: start, end: start },
-            unflushed_since: None,
-            touched: BTreeMap::new(),
-            switched: BTreeMap::new(),
-            waiting: BTreeMap::new(),
-            candidates: Candidates::default(),
-            tidied: now,
-            collected: now,
-        };
+        let progress = Progress::new(sequencer.wal(), now);
         Self {
             store: Arc::clone(&parts.store),
             objects,
@@ -273,9 +262,7 @@ impl Flusher {
         // At once: were a later step to fail first, the chain could go on without this flusher knowing of it.
         self.switch_places(progress, &object, &index);
         progress.passed(Stretch { end, ..stretch });
-        if let Some(switched) = progress.switched.get_mut(&stretch.wal) {
-            *switched = end.max(*switched);
-        }
+        progress.told(Stretch { end, ..stretch });
         self.objects.copy_states(&object, &index).await?;
         self.metrics.observe_flush_committed(end.get() - stretch.start.get());
         info!(wal = %stretch.wal, start = %stretch.start, %end, %object, "flushed");
@@ -300,6 +287,21 @@ enum Worked {
 }
 
 impl Progress {
+    fn new(own: WalId, now: Duration) -> Self {
+        let start = WalPosition::new(0);
+        Self {
+            sealed: Vec::new(),
+            own: Left { wal: own, flushed: start, end: start },
+            unflushed_since: None,
+            touched: BTreeMap::new(),
+            switched: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            candidates: Candidates::default(),
+            tidied: now,
+            collected: now,
+        }
+    }
+
     /// The stretch is flushed.
     fn passed(&mut self, stretch: Stretch) {
         if stretch.wal == self.own.wal {
@@ -311,6 +313,16 @@ impl Progress {
         }
         self.sealed.retain(|left| left.flushed < left.end);
     }
+
+    /// Readers were told of the stretch. Where they do not know of what comes before it, because their slot was opened from an older
+    /// view than this flusher has by now, all of it is told again by following the chain.
+    fn told(&mut self, stretch: Stretch) {
+        if let Some(switched) = self.switched.get_mut(&stretch.wal)
+            && *switched >= stretch.start
+        {
+            *switched = stretch.end.max(*switched);
+        }
+    }
 }
 
 /// The slots with anything in a flush object, each once.
@@ -320,4 +332,30 @@ fn slots_in(index: &FlushIndex) -> Vec<SlotId> {
     slots.sort_unstable();
     slots.dedup();
     slots
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_metadata::id::{Incarnation, NodeId};
+
+    use super::*;
+
+    const fn at(position: u64) -> WalPosition {
+        WalPosition::new(position)
+    }
+
+    /// A flush commits while a slot is restored from a view without it: the slot's partitions were not there to be told.
+    #[test]
+    fn section_6_4_what_readers_were_not_told_is_not_passed_over() {
+        let wal = |node| WalId { node: NodeId::new(node), incarnation: Incarnation::new(1) };
+        let mut progress = Progress::new(wal(2), Duration::ZERO);
+        progress.told(Stretch { wal: wal(1), start: at(0), end: at(50) });
+        assert_eq!(progress.switched, BTreeMap::new(), "nobody here reads of that WAL");
+        progress.switched.insert(wal(1), at(0));
+        progress.told(Stretch { wal: wal(1), start: at(50), end: at(90) });
+        assert_eq!(progress.switched, BTreeMap::from([(wal(1), at(0))]), "the first 50 are still to be told");
+        progress.switched.insert(wal(1), at(60));
+        progress.told(Stretch { wal: wal(1), start: at(50), end: at(90) });
+        assert_eq!(progress.switched, BTreeMap::from([(wal(1), at(90))]));
+    }
 }
