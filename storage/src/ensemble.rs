@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_metadata::id::{NodeId, WalId, WalPosition};
+use headgate_metadata::id::{WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{Fragment, Record, WalRecord, WalState};
 use headgate_metadata::store::{Compare, MetadataError, Outcome, SharedStore, Transaction, Write};
@@ -126,9 +126,9 @@ impl Ensemble {
     /// Begins to stream to the best node that is not in the ensemble yet.
     fn next_candidate(&mut self) -> Option<Candidate> {
         let now = self.parts.clock.monotonic();
-        let taken: Vec<NodeId> = self.mirrors.keys().map(|(node, _)| *node).collect();
+        let mirrors: Vec<Member> = self.mirrors.keys().copied().collect();
         let (wal, zone) = (self.wal, &self.parts.fleet.zone);
-        let chosen = self.parts.cell.with(|cell| choose(cell, wal, zone, &taken, &self.conduct, now))?;
+        let chosen = self.parts.cell.with(|cell| choose(cell, wal, zone, &mirrors, &self.conduct, now))?;
         Some(Candidate { stream: self.stream(chosen), at_gate: false })
     }
 

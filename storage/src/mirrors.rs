@@ -2,9 +2,9 @@
 //!
 //! Each copy has one worker: what is asked of it is done in the order it was asked. Invariants: an answer of a position is
 //! given when everything below is as durable as `wal.sync` demands; a copy that promised a seal takes nothing more; a copy of
-//! an earlier process is not a member's, unless everybody restarted.
+//! an earlier process is not a member's, unless everybody restarted; a copy's files have one writer at a time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +50,8 @@ pub struct MirrorParts {
 pub struct Mirrors {
     parts: MirrorParts,
     copies: Mutex<BTreeMap<WalId, Arc<Mirror>>>,
+    /// WALs whose copies are being opened or fetched.
+    busy: Mutex<BTreeSet<WalId>>,
     /// The incarnation of the own WAL that may be written at present: it is nobody's copy.
     own: AtomicU64,
 }
@@ -82,7 +84,7 @@ impl Mirrors {
     /// No copies yet.
     pub fn new(parts: MirrorParts) -> Arc<Self> {
         let own = AtomicU64::new(parts.me.1.get());
-        Arc::new(Self { parts, copies: Mutex::default(), own })
+        Arc::new(Self { parts, copies: Mutex::default(), busy: Mutex::default(), own })
     }
 
     /// This process.
@@ -119,9 +121,13 @@ impl Mirrors {
         if wal.node == self.parts.me.0 {
             return PeerReply::NotHere;
         }
+        // Somebody else writes to it now: the owner comes again.
+        let Some(_alone) = self.alone_with(wal) else { return PeerReply::Failed };
         if let Some(mirror) = self.find(wal) {
             match mirror.ask(Job::Held).await {
                 PeerReply::Held { position, .. } if position < from => self.drop_copy(wal).await,
+                // Its disk failed. What is sound of it is taken up again.
+                PeerReply::NotHere => self.drop_copy(wal).await,
                 reply => return reply,
             }
         }
@@ -203,6 +209,15 @@ impl Mirrors {
         found.await.flatten().map_or(PeerReply::NotHere, |end| self.held(end))
     }
 
+    /// Nobody else opens or replaces the copy of this WAL until the guard is dropped; `None` while somebody does.
+    pub(crate) fn alone_with(&self, wal: WalId) -> Option<Alone<'_>> {
+        self.busy().insert(wal).then(|| Alone { mirrors: self, wal })
+    }
+
+    fn busy(&self) -> MutexGuard<'_, BTreeSet<WalId>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets go of the copy's files, so that they can be replaced.
     pub(crate) async fn drop_copy(&self, wal: WalId) {
         let dropped = self.copies().remove(&wal);
@@ -242,6 +257,18 @@ impl Mirrors {
 
     fn copies(&self) -> MutexGuard<'_, BTreeMap<WalId, Arc<Mirror>>> {
         self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The right to open or replace the copy of one WAL.
+pub(crate) struct Alone<'a> {
+    mirrors: &'a Mirrors,
+    wal: WalId,
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        self.mirrors.busy().remove(&self.wal);
     }
 }
 
@@ -366,5 +393,35 @@ fn refused(wal: WalId, error: &CopyError) -> PeerReply {
             warn!(%wal, %error, "copy not kept");
             PeerReply::Failed
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_log::disk::ForgetfulDisk;
+    use headgate_metadata::id::{Incarnation, NodeId};
+
+    use super::*;
+    use crate::clock::SystemClock;
+
+    /// An heir may fetch a copy while its owner, who has not been lost after all, joins.
+    #[tokio::test]
+    async fn section_2_3_a_copy_has_one_writer_at_a_time() {
+        let mirrors = Mirrors::new(MirrorParts {
+            me: (NodeId::new(2), Incarnation::new(1)),
+            disk: Arc::new(ForgetfulDisk::new()),
+            wal_dir: "/wal".into(),
+            wal_sync: WalSync::Fsync,
+            clock: SystemClock::shared(),
+            free_space: Arc::new(|_| Some(1 << 30)),
+        });
+        let wal = WalId { node: NodeId::new(1), incarnation: Incarnation::new(7) };
+        let alone = mirrors.alone_with(wal).expect("nobody writes");
+        assert!(mirrors.alone_with(wal).is_none());
+        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, PeerReply::Failed);
+        drop(alone);
+        let held = PeerReply::Held { position: WalPosition::new(0), free_bytes: 1 << 30 };
+        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, held);
+        assert!(mirrors.alone_with(wal).is_some(), "the join has ended");
     }
 }

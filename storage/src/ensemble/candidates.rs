@@ -28,15 +28,21 @@ impl Conduct {
     }
 }
 
-/// The live node that shall mirror `wal`, whose owner's zone is `zone`, beside `taken`.
+/// The live node that shall mirror `wal`, whose owner's zone is `zone`, beside `members`. A node that has restarted since may come
+/// again, as another member: the process that was one is gone.
 pub(super) fn choose(
     cell: &CellView,
     wal: WalId,
     zone: &str,
-    taken: &[NodeId],
+    members: &[Member],
     conduct: &Conduct,
     now: Duration,
 ) -> Option<Member> {
+    let is_gone = |(node, incarnation): &Member| {
+        cell.nodes.get(node).is_some_and(|record| record.incarnation != *incarnation)
+    };
+    let taken: Vec<NodeId> =
+        members.iter().filter(|member| !is_gone(member)).map(|(node, _)| *node).collect();
     let zone_of = |node: &NodeId| cell.nodes.get(node).map(|record| record.zone.as_str());
     let candidates = cell.nodes.values().filter(|record| {
         record.node != wal.node
@@ -60,13 +66,15 @@ mod tests {
 
     use super::*;
 
+    const LIVE: Incarnation = Incarnation::new(9);
+
     fn cell(nodes: &[(u32, &str)]) -> CellView {
         let mut cell = CellView::default();
         for (node, zone) in nodes {
             let node = NodeId::new(*node);
             let record = NodeRecord {
                 node,
-                incarnation: Incarnation::new(9),
+                incarnation: LIVE,
                 address: String::new(),
                 zone: (*zone).into(),
                 draining: false,
@@ -77,9 +85,22 @@ mod tests {
     }
 
     fn chosen(cell: &CellView, taken: &[u32], conduct: &Conduct, now: u64) -> Option<u32> {
+        let members: Vec<Member> = taken.iter().map(|node| (NodeId::new(*node), LIVE)).collect();
+        chosen_beside(cell, &members, conduct, now)
+    }
+
+    fn chosen_beside(cell: &CellView, members: &[Member], conduct: &Conduct, now: u64) -> Option<u32> {
         let wal = WalId { node: NodeId::new(1), incarnation: Incarnation::new(1) };
-        let taken: Vec<NodeId> = taken.iter().copied().map(NodeId::new).collect();
-        choose(cell, wal, "a", &taken, conduct, Duration::from_secs(now)).map(|(node, _)| node.get())
+        choose(cell, wal, "a", members, conduct, Duration::from_secs(now)).map(|(node, _)| node.get())
+    }
+
+    /// With no third node, the WAL of an owner whose mirror has restarted would otherwise never have a second copy again.
+    #[test]
+    fn section_3_2_a_node_that_has_restarted_may_come_again_beside_the_member_it_was() {
+        let cell = cell(&[(1, "a"), (2, "b")]);
+        let earlier = (NodeId::new(2), Incarnation::new(8));
+        assert_eq!(chosen_beside(&cell, &[earlier], &Conduct::default(), 0), Some(2));
+        assert_eq!(chosen_beside(&cell, &[earlier, (NodeId::new(2), LIVE)], &Conduct::default(), 0), None);
     }
 
     #[test]

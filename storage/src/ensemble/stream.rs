@@ -140,6 +140,11 @@ impl Sender {
             // The question counts as asked until something is answered: a mirror that only refuses is as good as silent.
             _ => return Ended::Broken,
         };
+        // The mirror's disk failed, and it has begun anew: what it acknowledged is not there any more. It stays silent, so that
+        // it is replaced, and comes again as any other node.
+        if self.seen().held.is_some_and(|held| cursor < held) {
+            return Ended::Broken;
+        }
         self.answered(asked, None);
         self.holds(cursor);
         let mut flying: VecDeque<Flying> = VecDeque::new();

@@ -29,6 +29,9 @@ pub(crate) enum FetchError {
         /// Who was asked.
         source_node: Member,
     },
+    /// Its owner joins at this moment, or it is fetched already.
+    #[error("the copy of WAL {0} is being written by somebody else")]
+    Busy(WalId),
     /// The copy was not taken.
     #[error(transparent)]
     Copy(#[from] CopyError),
@@ -53,6 +56,7 @@ pub(crate) async fn fetch_copy(
     if is_held(mirrors, wal, from, end).await? {
         return Ok(());
     }
+    let Some(_alone) = mirrors.alone_with(wal) else { return Err(FetchError::Busy(wal)) };
     mirrors.drop_copy(wal).await;
     let (disk, dir) = (mirrors.disk(), mirrors.wal_dir().to_owned());
     // What is fetched is part of the log, whatever the copy here has promised its owner.
