@@ -136,7 +136,10 @@ fn parse(entry: &EntryData) -> Result<ClientQuotaAlteration, TopicRefused> {
     let mut named = std::collections::HashSet::new();
     for op in &entry.ops {
         if !named.insert(&op.key) {
-            return Err(invalid(format!("Duplicate quota key {} not updating quota for this entity", op.key)));
+            return Err(invalid(format!(
+                "Duplicate quota key {} not updating quota for this entity",
+                op.key
+            )));
         }
         if let Some((key, value)) = parse_op(op)? {
             changes.insert(key, value);
@@ -169,7 +172,9 @@ fn parse_entity(parts: &[EntityData]) -> Result<ClientQuotaEntity, TopicRefused>
         *place = Some(parse_name(kind, part.entity_name.as_deref())?);
     }
     match entity {
-        ClientQuotaEntity { user: None, client_id: None } => Err(invalid("Invalid empty client quota entity")),
+        ClientQuotaEntity { user: None, client_id: None } => {
+            Err(invalid("Invalid empty client quota entity"))
+        }
         entity => Ok(entity),
     }
 }

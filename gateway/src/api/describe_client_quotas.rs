@@ -88,7 +88,9 @@ impl Filter {
                 }
             };
             if place.is_some() {
-                return Err(invalid(format!("Entity type {kind} cannot appear more than once in the filter.")));
+                return Err(invalid(format!(
+                    "Entity type {kind} cannot appear more than once in the filter."
+                )));
             }
             *place = Some(wanted(component)?);
         }
@@ -131,9 +133,8 @@ fn shown(entry: &ClientQuotaEntry) -> EntryData {
     };
     let user = entry.entity.user.iter().map(|name| part(USER, name));
     let client_id = entry.entity.client_id.iter().map(|name| part(CLIENT_ID, name));
-    let value = |(key, value): (&String, &f64)| {
-        ValueData::default().with_key(text(key.clone())).with_value(*value)
-    };
+    let value =
+        |(key, value): (&String, &f64)| ValueData::default().with_key(text(key.clone())).with_value(*value);
     EntryData::default()
         .with_entity(user.chain(client_id).collect())
         .with_values(entry.values.iter().map(value).collect())

@@ -114,7 +114,10 @@ fn wait_of(session: &Session, request: &FetchRequest, limits: Option<&ClientLimi
     let second = rate.map_or(u64::MAX, |rate| (rate as u64).max(1));
     Wait {
         bytes_min: positive(request.min_bytes),
-        bytes_max: positive(request.max_bytes).min(quota).min(second).min(session.shared.config.fetch_bytes_max),
+        bytes_max: positive(request.max_bytes)
+            .min(quota)
+            .min(second)
+            .min(session.shared.config.fetch_bytes_max),
         time_max: Duration::from_millis(positive(request.max_wait_ms)),
         isolation: match request.isolation_level {
             1 => Isolation::ReadCommitted,

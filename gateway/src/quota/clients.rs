@@ -62,8 +62,7 @@ struct Known {
 impl ClientBuckets {
     pub(super) fn new(quotas: Option<Arc<ClusterClientQuotas>>) -> Self {
         let state = State { quotas: None, renewals: 0, buckets: HashMap::new() };
-        let buckets =
-            Self { began: Instant::now(), version: AtomicU64::new(0), state: Mutex::new(state) };
+        let buckets = Self { began: Instant::now(), version: AtomicU64::new(0), state: Mutex::new(state) };
         buckets.renew(quotas);
         buckets
     }
@@ -96,7 +95,9 @@ impl ClientBuckets {
     ) -> Option<Arc<ClientLimits>> {
         let version = NonZeroU64::new(self.version.load(Ordering::Relaxed))?;
         let mut known = slot.0.lock().expect("nobody panics while holding what a connection knows");
-        if let Some(known) = known.as_ref().filter(|known| known.version == version && known.client_id == *client_id) {
+        if let Some(known) =
+            known.as_ref().filter(|known| known.version == version && known.client_id == *client_id)
+        {
             return known.limits.clone();
         }
         // What the connection used until now may be let go of first.

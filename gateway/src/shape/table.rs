@@ -397,10 +397,7 @@ pub(crate) static ALTER_CLIENT_QUOTAS: Shape = shape(
         field(
             "entries",
             each(&[
-                field(
-                    "entity",
-                    each(&[field("entity_type", Kind::Text), field("entity_name", Kind::Text)]),
-                ),
+                field("entity", each(&[field("entity_type", Kind::Text), field("entity_name", Kind::Text)])),
                 field(
                     "ops",
                     each(&[
