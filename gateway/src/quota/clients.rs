@@ -211,6 +211,7 @@ mod tests {
 
     const KEY: ClientQuotaKey = ClientQuotaKey::ProducerByteRate;
 
+    #[allow(clippy::unnecessary_wraps, reason = "as what holds for a cluster is told")]
     fn quotas(entities: &[(Option<&str>, Option<&str>, f64)]) -> Option<Arc<ClusterClientQuotas>> {
         let part = |name: &str| match name {
             "*" => EntityName::Default,

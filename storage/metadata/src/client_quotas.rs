@@ -225,7 +225,7 @@ fn put(kept: &Kept, entry: &Entry) {
         }
         // Better the quotas of a moment ago than none.
         Err(error) => {
-            tracing::error!(%cluster, %error, "quotas of clients not readable, keeping the last ones")
+            tracing::error!(%cluster, %error, "quotas of clients not readable, keeping the last ones");
         }
     }
 }
