@@ -4,11 +4,13 @@ pub(crate) mod table;
 
 mod codec;
 
+mod alter_client_quotas;
 pub(crate) mod api_versions;
 mod create_partitions;
 mod create_topics;
 mod delete_groups;
 mod delete_topics;
+mod describe_client_quotas;
 mod describe_cluster;
 mod describe_configs;
 mod describe_groups;

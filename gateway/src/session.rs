@@ -8,6 +8,7 @@ use std::time::Duration;
 use headgate_iam::{ClusterArns, Effect, KafkaAction};
 use headgate_metadata::audit::AuditResult;
 use headgate_metadata::catalog::{CatalogError, ClusterView};
+use headgate_metadata::client_quota::ClientQuotaKey;
 use headgate_metadata::id::{ClusterId, Revision, TopicId};
 use headgate_metadata::record::{ClusterRecord, ClusterState, TopicRecord};
 use headgate_storage_client::Caller;
@@ -21,7 +22,7 @@ use crate::brokers::{BrokerSource, Brokers};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
-use crate::quota::{ConnectionLease, TenantQuota, Throttle};
+use crate::quota::{ClientLimits, ClientLimitsSlot, ConnectionLease, TenantQuota, Throttle};
 use crate::refusal::Refusal;
 use crate::shared::{AuditLine, Phase, Shared, details_of};
 
@@ -42,6 +43,7 @@ pub(crate) struct Session {
     /// The shortest session timeout of the group members on this connection, in ms.
     member_timeout_ms: AtomicU64,
     slow_down: SlowDown,
+    client_limits: ClientLimitsSlot,
 }
 
 /// The longest a connection is left unread at once.
@@ -103,6 +105,7 @@ impl Session {
             lease,
             member_timeout_ms: AtomicU64::new(u64::MAX),
             slow_down: SlowDown::default(),
+            client_limits: ClientLimitsSlot::default(),
             shared,
         }
     }
@@ -117,14 +120,28 @@ impl Session {
         self.lease.quota()
     }
 
-    /// How long a client whose request of this API is answered now is to hold back; it is counted as told.
-    pub(crate) fn throttle(&self, key: ApiKey) -> Option<Throttle> {
-        let flows: &[Flow] = match key {
+    /// What the cluster's administrator set for this principal with the client id of a request; `None` where nothing.
+    pub(crate) fn client_limits(&self, client_id: &Arc<str>) -> Option<Arc<ClientLimits>> {
+        self.quota().clients.of(&self.client_limits, || Arc::clone(&self.identity().arn), client_id)
+    }
+
+    /// How long a client whose request of this API is answered now is to hold back; it is counted as told. `clients` are
+    /// the limits of who sent the request.
+    pub(crate) fn throttle(&self, key: ApiKey, clients: Option<&ClientLimits>) -> Option<Throttle> {
+        let (flows, of_client): (&[Flow], &[ClientQuotaKey]) = match key {
             ApiKey::SaslHandshake | ApiKey::SaslAuthenticate => return None,
-            ApiKey::Produce => &[Flow::Requests, Flow::BytesIn],
-            _ => &[Flow::Requests],
+            ApiKey::Produce => (
+                &[Flow::Requests, Flow::BytesIn],
+                &[ClientQuotaKey::RequestPercentage, ClientQuotaKey::ProducerByteRate],
+            ),
+            ApiKey::Fetch => {
+                (&[Flow::Requests], &[ClientQuotaKey::RequestPercentage, ClientQuotaKey::ConsumerByteRate])
+            }
+            _ => (&[Flow::Requests], &[ClientQuotaKey::RequestPercentage]),
         };
-        let longest = Throttle::longer(self.quota().throttle(flows), self.slow_down.take())?;
+        let own = clients.and_then(|clients| clients.throttle(of_client));
+        let longest = Throttle::longer(self.quota().throttle(flows), self.slow_down.take());
+        let longest = Throttle::longer(longest, own)?;
         // Told in whole milliseconds, and never as none.
         let time = longest.time.min(self.mute_max());
         let time = Duration::from_millis(time.as_micros().div_ceil(1_000) as u64);

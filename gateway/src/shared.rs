@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use headgate_iam::MasterKey;
 use headgate_metadata::audit::{AuditDetails, AuditRecord, AuditResult, SharedAudit};
 use headgate_metadata::catalog::Catalog;
+use headgate_metadata::client_quotas::ClientQuotas;
 use headgate_metadata::id::Incarnation;
 use headgate_metadata::principals::Principals;
 use headgate_metadata::quotas::Quotas;
@@ -34,6 +35,8 @@ pub struct GatewayParts {
     pub catalog: Arc<Catalog>,
     /// What operators set for clusters.
     pub quotas: Arc<Quotas>,
+    /// What the administrators of clusters set for users and client ids.
+    pub client_quotas: Arc<ClientQuotas>,
     /// Users and access keys.
     pub principals: Arc<Principals>,
     /// The metadata store, for changes of topics.

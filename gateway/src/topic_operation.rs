@@ -3,11 +3,15 @@
 //! Over a quota such a request is held until its turn, as far as the client's time allows; then it is refused, by the versions
 //! that have a code for that with THROTTLING_QUOTA_EXCEEDED and the time to come again (KIP-599), by the others with
 //! REQUEST_TIMED_OUT.
+//!
+//! A quota of partitions that the cluster's administrator set for the client is kept as Apache Kafka keeps it: the same versions
+//! are refused while something is owed, the others are served and slowed down afterwards.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_metadata::catalog::ClusterView;
+use headgate_metadata::client_quota::ClientQuotaKey;
 use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::quota::Charged;
 use kafka_protocol::messages::ApiKey;
@@ -49,7 +53,28 @@ pub(crate) async fn change_partitions(
     timeout_ms: Option<i32>,
     partitions: u32,
 ) -> Result<(), TopicRefused> {
+    charge_client(session, call, partitions)?;
     charge(session, call, timeout_ms, Charged::PartitionChanges { partitions }).await
+}
+
+fn charge_client(session: &Session, call: &Call, partitions: u32) -> Result<(), TopicRefused> {
+    const KEY: ClientQuotaKey = ClientQuotaKey::ControllerMutationRate;
+    let Some(limits) = session.client_limits(&call.client_id) else { return Ok(()) };
+    if tells_quota(call) {
+        return limits.charge_unless_owing(KEY, f64::from(partitions)).map_err(|over| {
+            session.slow_down(over);
+            let (rate, again) = (limits.rate(KEY).unwrap_or_default(), over.time.as_secs_f64());
+            let text = format!(
+                "The quota of {rate} partitions created and deleted a second ({KEY}) is used up; try again in {again:.1} s."
+            );
+            TopicRefused::new(Refusal::QuotaExceeded, text)
+        });
+    }
+    limits.charge(KEY, f64::from(partitions));
+    if let Some(owed) = limits.throttle(&[KEY]) {
+        session.slow_down(owed);
+    }
+    Ok(())
 }
 
 async fn charge(

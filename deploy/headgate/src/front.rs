@@ -14,6 +14,7 @@ use headgate_gateway::{
 use headgate_iam::{MasterKey, UnixTime};
 use headgate_metadata::audit::{AuditFile, SharedAudit};
 use headgate_metadata::catalog::Catalog;
+use headgate_metadata::client_quotas::ClientQuotas;
 use headgate_metadata::id::Incarnation;
 use headgate_metadata::principals::Principals;
 use headgate_metadata::quotas::Quotas;
@@ -93,6 +94,7 @@ impl Front {
             storage: parts.storage,
             catalog: Arc::clone(&parts.catalog),
             quotas: Quotas::start(Arc::clone(&parts.store)).await?,
+            client_quotas: ClientQuotas::start(Arc::clone(&parts.store)).await?,
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&parts.store),
             audit: Arc::clone(&audit),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use headgate_metadata::catalog::ClusterView;
+use headgate_metadata::client_quota::ClientQuotaKey;
 use headgate_metadata::id::TopicId;
 use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::quota::Direction;
@@ -17,7 +18,7 @@ use crate::fetch::{
     Asked, FetchAnswer, FetchEntry, Gathered, Target, TopicRef, Wait, Wanted, begin, encode, finish, forget,
     gather, is_full,
 };
-use crate::quota::{Limit, Throttle};
+use crate::quota::{BytesOut, ClientLimits, Limit, Throttle};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -26,9 +27,10 @@ pub(super) async fn handle(
     call: &Call,
     request: FetchRequest,
 ) -> Result<Answer, Malformed> {
-    let wait = wait_of(session, &request);
+    let limits = session.client_limits(&call.client_id);
+    let wait = wait_of(session, &request, limits.as_deref());
     // Checked before anything is read, and before a session begins (KIP-219).
-    let out = session.quota().reserve_out(wait.bytes_max).await;
+    let out = set_aside(session, limits.as_deref(), wait.bytes_max).await;
     if let (Err(again), true) = (&out, is_full(&request)) {
         return Ok(throttled(session, call, 0, *again));
     }
@@ -49,10 +51,12 @@ pub(super) async fn handle(
     let caller = session.caller(call, wait.time_max + Duration::from_secs(30), view.revision);
     let gathered = match gather(session, &caller, &view, &asked.wanted, wait, out).await {
         Ok(gathered) => gathered,
-        Err(again) if asked.incremental => return Ok(throttled(session, call, asked.session_id, again)),
+        Err(again) if asked.incremental => {
+            return Ok(throttled(session, call, asked.session_id, over_quota(again)));
+        }
         Err(again) => {
             forget(&session.remembered_fetch);
-            return Ok(throttled(session, call, 0, again));
+            return Ok(throttled(session, call, 0, over_quota(again)));
         }
     };
     let Gathered { targets, outcomes, reserved } = gathered;
@@ -60,15 +64,34 @@ pub(super) async fn handle(
     finish(&session.remembered_fetch, &asked, &mut entries);
     let bytes = entries.iter().filter_map(|entry| Some((entry.source?, entry.records_bytes)));
     session.charge_partitions(&caller, Direction::Out, bytes).await;
+    if let Some(limits) = &limits {
+        let sent: u64 = entries.iter().map(|entry| entry.records_bytes).sum();
+        limits.charge(ClientQuotaKey::ConsumerByteRate, sent as f64);
+    }
     let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
     Ok(Answer::Respond(encode(call, &answer, Some(reserved))))
 }
 
-/// Over the quota of bytes out: no partition is named, and the client comes again when it is told to. Clients take that for
+/// Sets bytes aside, of the cluster's, unless the client owes some; the error says what it is to wait for.
+async fn set_aside(
+    session: &Session,
+    limits: Option<&ClientLimits>,
+    bytes_max: u64,
+) -> Result<BytesOut, Throttle> {
+    if let Some(owed) = limits.and_then(|limits| limits.throttle(&[ClientQuotaKey::ConsumerByteRate])) {
+        return Err(owed);
+    }
+    session.quota().reserve_out(bytes_max).await.map_err(over_quota)
+}
+
+fn over_quota(time: Duration) -> Throttle {
+    Throttle { limit: Limit::Quota(QuotaKey::BytesOutPerSecond), time }
+}
+
+/// Over a quota of bytes out: no partition is named, and the client comes again when it is told to. Clients take that for
 /// what it is only if there is a time to hold back.
-fn throttled(session: &Session, call: &Call, session_id: i32, again: Duration) -> Answer {
-    let limit = Limit::Quota(QuotaKey::BytesOutPerSecond);
-    session.slow_down(Throttle { limit, time: again.max(Duration::from_millis(1)) });
+fn throttled(session: &Session, call: &Call, session_id: i32, over: Throttle) -> Answer {
+    session.slow_down(Throttle { time: over.time.max(Duration::from_millis(1)), ..over });
     let answer = FetchAnswer { error_code: error_code::NONE, session_id, entries: Vec::new() };
     Answer::Respond(encode(call, &answer, None))
 }
@@ -83,12 +106,18 @@ async fn view_of(session: &Session, wanted: &[Wanted]) -> Result<Arc<ClusterView
     if wanted.iter().all(known) { Ok(view) } else { session.fresh_view().await }
 }
 
-fn wait_of(session: &Session, request: &FetchRequest) -> Wait {
+fn wait_of(session: &Session, request: &FetchRequest, limits: Option<&ClientLimits>) -> Wait {
     let positive = |raw: i32| u64::try_from(raw).unwrap_or(0);
     let quota = session.quota().limit(QuotaKey::FetchBytesMax);
+    // No more at once than a second of the client's quota, or it would wait for the rest afterwards.
+    let rate = limits.and_then(|limits| limits.rate(ClientQuotaKey::ConsumerByteRate));
+    let second = rate.map_or(u64::MAX, |rate| (rate as u64).max(1));
     Wait {
         bytes_min: positive(request.min_bytes),
-        bytes_max: positive(request.max_bytes).min(quota).min(session.shared.config.fetch_bytes_max),
+        bytes_max: positive(request.max_bytes)
+            .min(quota)
+            .min(second)
+            .min(session.shared.config.fetch_bytes_max),
         time_max: Duration::from_millis(positive(request.max_wait_ms)),
         isolation: match request.isolation_level {
             1 => Isolation::ReadCommitted,

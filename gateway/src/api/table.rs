@@ -122,6 +122,8 @@ apis! {
     CreatePartitions      0..=3  CREATE_PARTITIONS         alone by create_partitions;
     DeleteGroups          0..=2  DELETE_GROUPS             alone by delete_groups;
     IncrementalAlterConfigs 0..=1 INCREMENTAL_ALTER_CONFIGS alone by incremental_alter_configs;
+    DescribeClientQuotas  0..=1  DESCRIBE_CLIENT_QUOTAS    alone by describe_client_quotas;
+    AlterClientQuotas     0..=1  ALTER_CLIENT_QUOTAS       alone by alter_client_quotas;
     DescribeCluster       0..=2  DESCRIBE_CLUSTER          alone by describe_cluster;
 }
 

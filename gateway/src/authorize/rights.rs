@@ -22,6 +22,8 @@
 //! | DescribeConfigs of a broker | DescribeClusterDynamicConfiguration | cluster |
 //! | IncrementalAlterConfigs | AlterTopicDynamicConfiguration | each topic |
 //! | IncrementalAlterConfigs of a broker | AlterClusterDynamicConfiguration | cluster |
+//! | DescribeClientQuotas | DescribeClusterDynamicConfiguration | cluster |
+//! | AlterClientQuotas | AlterClusterDynamicConfiguration | cluster |
 //! | InitProducerId | WriteDataIdempotently, or WriteData everywhere | cluster, or all topics |
 //! | DescribeCluster | nothing beyond Connect | – |
 
@@ -55,3 +57,5 @@ pub(crate) const DESCRIBE_CONFIGS: KafkaAction = KafkaAction::DescribeTopicDynam
 pub(crate) const DESCRIBE_BROKER_CONFIGS: KafkaAction = KafkaAction::DescribeClusterDynamicConfiguration;
 pub(crate) const INCREMENTAL_ALTER_CONFIGS: KafkaAction = KafkaAction::AlterTopicDynamicConfiguration;
 pub(crate) const ALTER_BROKER_CONFIGS: KafkaAction = KafkaAction::AlterClusterDynamicConfiguration;
+pub(crate) const DESCRIBE_CLIENT_QUOTAS: KafkaAction = KafkaAction::DescribeClusterDynamicConfiguration;
+pub(crate) const ALTER_CLIENT_QUOTAS: KafkaAction = KafkaAction::AlterClusterDynamicConfiguration;

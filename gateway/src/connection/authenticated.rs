@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesOrdered;
 use headgate_iam::{Mechanism, UnixTime};
+use headgate_metadata::client_quota::ClientQuotaKey;
 use kafka_protocol::messages::ApiKey;
 use tokio::select;
 use tokio::sync::watch;
@@ -31,7 +32,7 @@ use crate::api::table::{Answering, Handler, Started, Starting};
 use crate::api::{Malformed, api_versions};
 use crate::budget::InflightBytes;
 use crate::login::LoginContext;
-use crate::quota::Turn;
+use crate::quota::{ClientLimits, Turn};
 use crate::session::Session;
 use crate::shared::{Phase, Shared};
 
@@ -265,6 +266,9 @@ impl<S: ByteStream> Authenticated<S> {
         match incoming.api.handler {
             Handler::Pipelined(start) => {
                 let (span, leaving) = (request_span(&incoming), self.leaving(&incoming));
+                if let Some(clients) = &leaving.clients {
+                    self.charge_produce(clients, frame_bytes);
+                }
                 let session = Arc::clone(&self.session);
                 let started = async move {
                     if !Turn::charges_bytes(frame_bytes) {
@@ -308,7 +312,20 @@ impl<S: ByteStream> Authenticated<S> {
     }
 
     fn leaving(&self, incoming: &Incoming) -> Leaving {
-        Leaving { session: Arc::clone(&self.session), key: incoming.api.key, version: incoming.call.version }
+        Leaving {
+            session: Arc::clone(&self.session),
+            key: incoming.api.key,
+            version: incoming.call.version,
+            clients: self.session.client_limits(&incoming.call.client_id),
+        }
+    }
+
+    /// Nothing is read behind a Produce over its client's quota: what is in flight already would only add to what is owed.
+    fn charge_produce(&mut self, clients: &ClientLimits, frame_bytes: usize) {
+        clients.charge(ClientQuotaKey::ProducerByteRate, frame_bytes as f64);
+        if let Some(owed) = clients.throttle(&[ClientQuotaKey::ProducerByteRate]) {
+            self.muted_until = Instant::now() + owed.time.min(self.session.mute_max());
+        }
     }
 
     async fn raw_login(&mut self, frame: &Frame) -> Result<(), Ended> {

@@ -146,6 +146,8 @@ mod tests {
             CreatePartitions CreatePartitionsResponse,
             DeleteGroups DeleteGroupsResponse,
             IncrementalAlterConfigs IncrementalAlterConfigsResponse,
+            DescribeClientQuotas DescribeClientQuotasResponse,
+            AlterClientQuotas AlterClientQuotasResponse,
             DescribeCluster DescribeClusterResponse,
         }
     }

@@ -43,7 +43,7 @@ pub(crate) struct ConnectionLease {
 impl ConnectionLease {
     /// Counts a client's connection whose login was right.
     pub(crate) async fn take(shared: &Shared, cluster: &ClusterRecord) -> Result<Self, Over> {
-        let tenant = shared.quotas.enter(cluster, &shared.parts.quotas);
+        let tenant = shared.quotas.enter(cluster, &shared.parts);
         let mut lease = Self { tenant, counted: false };
         lease.tenant.charge_at_coordinator(shared, Charged::Connection, Duration::ZERO).await?;
         // From now on it is in the reports; until the next one the coordinator counts what it granted.
@@ -55,7 +55,7 @@ impl ConnectionLease {
 
     /// Of a request that no connection stands behind.
     pub(crate) fn of_nobody(shared: &Shared, cluster: &ClusterRecord) -> Self {
-        Self { tenant: shared.quotas.enter(cluster, &shared.parts.quotas), counted: false }
+        Self { tenant: shared.quotas.enter(cluster, &shared.parts), counted: false }
     }
 
     /// The quotas of the cluster it reached.

@@ -1,5 +1,6 @@
 //! The limits that slow clients down, by name.
 
+use headgate_metadata::client_quota::ClientQuotaKey;
 use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::quota::Flow;
 
@@ -10,12 +11,15 @@ pub(crate) enum Limit {
     Quota(QuotaKey),
     /// What this node can do.
     Node(Flow),
+    /// What the cluster's administrator set for a user or client id.
+    Client(ClientQuotaKey),
 }
 
 impl Limit {
     /// All of them.
     pub(crate) fn all() -> impl Iterator<Item = Self> {
-        QuotaKey::ALL.iter().copied().map(Self::Quota).chain(Flow::ALL.map(Self::Node))
+        let clients = ClientQuotaKey::ALL.iter().copied().map(Self::Client);
+        QuotaKey::ALL.iter().copied().map(Self::Quota).chain(Flow::ALL.map(Self::Node)).chain(clients)
     }
 
     /// The name in metrics and explanations.
@@ -25,6 +29,10 @@ impl Limit {
             Self::Node(Flow::BytesIn) => "node_bytes_in_per_second",
             Self::Node(Flow::BytesOut) => "node_bytes_out_per_second",
             Self::Node(Flow::Requests) => "node_requests_per_second",
+            Self::Client(ClientQuotaKey::ProducerByteRate) => "client_producer_byte_rate",
+            Self::Client(ClientQuotaKey::ConsumerByteRate) => "client_consumer_byte_rate",
+            Self::Client(ClientQuotaKey::RequestPercentage) => "client_request_percentage",
+            Self::Client(ClientQuotaKey::ControllerMutationRate) => "client_controller_mutation_rate",
         }
     }
 }

@@ -28,6 +28,7 @@ const UNANSWERED_MAX: usize = 8;
 pub(crate) async fn fly(shared: Arc<Shared>) {
     let mut tenants = JoinSet::new();
     let mut changes = shared.parts.quotas.changes();
+    let mut client_changes = shared.parts.client_quotas.changes();
     let mut ticks = interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
@@ -40,6 +41,7 @@ pub(crate) async fn fly(shared: Arc<Shared>) {
             }
             // An error means that the metadata is gone, and soon this task.
             Ok(()) = changes.changed() => shared.quotas.renew(&shared.parts.quotas),
+            Ok(()) = client_changes.changed() => shared.quotas.renew_clients(&shared.parts.client_quotas),
             Some(_) = tenants.join_next(), if !tenants.is_empty() => {}
             _ = ticks.tick() => shared.quotas.share_node(&shared.config),
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use headgate_metadata::client_quotas::ClusterClientQuotas;
 use headgate_metadata::id::{ClusterId, SlotId};
 use headgate_metadata::quota::{QuotaKey, QuotaLimits};
 use headgate_metadata::record::ClusterRecord;
@@ -16,6 +17,7 @@ use headgate_storage_client::routing;
 use tokio::sync::{Notify, oneshot};
 use tokio::time::{Instant, timeout};
 
+use super::clients::ClientBuckets;
 use super::history::History;
 use super::{Limit, Throttle};
 
@@ -41,6 +43,8 @@ pub(crate) struct TenantQuota {
     /// Connections that may come to be counted: while there is one, the cluster is not forgotten.
     pub(super) guards: AtomicU32,
     pub(super) state: Mutex<State>,
+    /// What holds for single users and client ids.
+    pub(crate) clients: ClientBuckets,
     /// Something is to be told or asked sooner than was thought.
     pub(super) wake: Notify,
     /// A grant has come, or the time for one has passed.
@@ -72,7 +76,11 @@ pub(crate) struct BytesOut {
 }
 
 impl TenantQuota {
-    pub(super) fn new(cluster: &ClusterRecord, terms: QuotaTerms) -> Self {
+    pub(super) fn new(
+        cluster: &ClusterRecord,
+        terms: QuotaTerms,
+        clients: Option<Arc<ClusterClientQuotas>>,
+    ) -> Self {
         let quota = Self {
             cluster: cluster.id,
             slot: routing::quota(cluster),
@@ -90,6 +98,7 @@ impl TenantQuota {
                 handed: [0; 3],
                 waiters: HashMap::new(),
             }),
+            clients: ClientBuckets::new(clients),
             wake: Notify::new(),
             news: Notify::new(),
         };

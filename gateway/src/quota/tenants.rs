@@ -4,6 +4,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use dashmap::DashMap;
+use headgate_metadata::client_quotas::ClientQuotas;
 use headgate_metadata::id::ClusterId;
 use headgate_metadata::quotas::Quotas;
 use headgate_metadata::record::ClusterRecord;
@@ -12,6 +13,7 @@ use tokio::sync::Notify;
 
 use super::tenant::TenantQuota;
 use crate::config::GatewayConfig;
+use crate::shared::GatewayParts;
 
 /// See the module.
 #[derive(Default)]
@@ -26,9 +28,10 @@ pub(crate) struct TenantQuotas {
 
 impl TenantQuotas {
     /// The quotas of a cluster that a client has reached; kept until the guard that is counted here is given back.
-    pub(super) fn enter(&self, cluster: &ClusterRecord, quotas: &Quotas) -> Arc<TenantQuota> {
+    pub(super) fn enter(&self, cluster: &ClusterRecord, parts: &GatewayParts) -> Arc<TenantQuota> {
         let entry = self.tenants.entry(cluster.id).or_insert_with(|| {
-            let tenant = Arc::new(TenantQuota::new(cluster, terms_of(quotas, cluster.id)));
+            let (terms, clients) = (terms_of(&parts.quotas, cluster.id), parts.client_quotas.of(cluster.id));
+            let tenant = Arc::new(TenantQuota::new(cluster, terms, clients));
             self.new.lock().expect("nobody panics while holding the newcomers").push(Arc::clone(&tenant));
             self.arrived.notify_one();
             tenant
@@ -69,6 +72,13 @@ impl TenantQuotas {
         for tenant in &self.tenants {
             tenant.renew(terms_of(quotas, tenant.cluster));
             tenant.wake.notify_one();
+        }
+    }
+
+    /// An administrator has set quotas of clients.
+    pub(super) fn renew_clients(&self, quotas: &ClientQuotas) {
+        for tenant in &self.tenants {
+            tenant.clients.renew(quotas.of(tenant.cluster));
         }
     }
 

@@ -50,6 +50,7 @@ impl Kind {
     pub(crate) const INT16: Self = Self::Fixed(2);
     pub(crate) const INT32: Self = Self::Fixed(4);
     pub(crate) const INT64: Self = Self::Fixed(8);
+    pub(crate) const FLOAT64: Self = Self::Fixed(8);
     pub(crate) const BOOLEAN: Self = Self::Fixed(1);
     pub(crate) const UUID: Self = Self::Fixed(16);
     /// An array of INT32.

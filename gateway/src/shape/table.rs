@@ -376,6 +376,42 @@ pub(crate) static INCREMENTAL_ALTER_CONFIGS: Shape = shape(
     ],
 );
 
+pub(crate) static DESCRIBE_CLIENT_QUOTAS: Shape = shape(
+    1,
+    &[
+        field(
+            "components",
+            each(&[
+                field("entity_type", Kind::Text),
+                field("match_type", Kind::INT8),
+                field("match", Kind::Text),
+            ]),
+        ),
+        field("strict", Kind::BOOLEAN),
+    ],
+);
+
+pub(crate) static ALTER_CLIENT_QUOTAS: Shape = shape(
+    1,
+    &[
+        field(
+            "entries",
+            each(&[
+                field("entity", each(&[field("entity_type", Kind::Text), field("entity_name", Kind::Text)])),
+                field(
+                    "ops",
+                    each(&[
+                        field("key", Kind::Text),
+                        field("value", Kind::FLOAT64),
+                        field("remove", Kind::BOOLEAN),
+                    ]),
+                ),
+            ]),
+        ),
+        field("validate_only", Kind::BOOLEAN),
+    ],
+);
+
 pub(crate) static DESCRIBE_CLUSTER: Shape = shape(
     0,
     &[

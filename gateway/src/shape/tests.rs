@@ -1,12 +1,13 @@
 use bytes::Bytes;
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::{
-    ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    JoinGroupRequest, LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest,
-    OffsetCommitRequest, OffsetFetchRequest, OffsetForLeaderEpochRequest, ProduceRequest,
-    SaslAuthenticateRequest, SaslHandshakeRequest, SyncGroupRequest,
+    AlterClientQuotasRequest, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, JoinGroupRequest, LeaveGroupRequest,
+    ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProduceRequest, SaslAuthenticateRequest, SaslHandshakeRequest,
+    SyncGroupRequest,
 };
 use kafka_protocol::protocol::Request;
 use proptest::prelude::*;
@@ -142,6 +143,8 @@ fn recoded(key: ApiKey, version: i16, body: &[u8]) -> Option<Vec<u8>> {
         ApiKey::CreatePartitions => by::<CreatePartitionsRequest>,
         ApiKey::DeleteGroups => by::<DeleteGroupsRequest>,
         ApiKey::IncrementalAlterConfigs => by::<IncrementalAlterConfigsRequest>,
+        ApiKey::DescribeClientQuotas => by::<DescribeClientQuotasRequest>,
+        ApiKey::AlterClientQuotas => by::<AlterClientQuotasRequest>,
         ApiKey::DescribeCluster => by::<DescribeClusterRequest>,
         other => panic!("{other:?} has a row in the table but not here"),
     };

@@ -14,6 +14,7 @@ const APIS: &str = "0000 0000 000d 0001 0004 0012 0002 0001 000a 0003 0000 000d 
                     000a 0000 0006 000b 0000 0009 000c 0000 0004 000d 0000 0005 000e 0000 0005 000f 0000 0006 \
                     0010 0000 0005 0011 0000 0001 0012 0000 0004 0013 0002 0007 0014 0001 0006 0016 0000 0005 \
                     0017 0002 0004 0020 0001 0004 0024 0000 0002 0025 0000 0003 002a 0000 0002 002c 0000 0001 \
+                    0030 0000 0001 0031 0000 0001 \
                     003c 0000 0002";
 
 fn apis() -> String {
@@ -26,7 +27,7 @@ async fn api_versions_0_lists_every_api() {
     let mut client = harness.client().await;
     client.send_frame(&raw_request(18, 0, 7, &[])).await;
     let frame = client.receive_frame().await.expect("an answer");
-    assert_eq!(hex(&frame), format!("00000007{}{}{}", "0000", "00000019", apis()));
+    assert_eq!(hex(&frame), format!("00000007{}{}{}", "0000", "0000001b", apis()));
 }
 
 #[tokio::test]
@@ -40,7 +41,7 @@ async fn api_versions_3_is_compact_under_a_header_of_version_0() {
         .as_bytes()
         .chunks(12)
         .fold(String::new(), |rows, row| rows + &String::from_utf8_lossy(row) + "00");
-    assert_eq!(hex(&frame), format!("00000007{}{}{rows}{}{}", "0000", "1a", "00000000", "00"));
+    assert_eq!(hex(&frame), format!("00000007{}{}{rows}{}{}", "0000", "1c", "00000000", "00"));
 }
 
 #[tokio::test]
@@ -49,7 +50,7 @@ async fn an_unknown_version_of_api_versions_gets_the_oldest_body_with_error_35()
     for mut client in [harness.client().await, harness.tls("localhost").await] {
         client.send_frame(&raw_request(18, 99, 7, b"no one knows this body")).await;
         let frame = client.receive_frame().await.expect("an answer");
-        assert_eq!(hex(&frame), format!("00000007{}{}{}", "0023", "00000019", apis()));
+        assert_eq!(hex(&frame), format!("00000007{}{}{}", "0023", "0000001b", apis()));
         client.send_frame(&raw_request(18, 0, 8, &[])).await;
         assert!(client.receive_frame().await.is_some(), "the connection goes on");
     }

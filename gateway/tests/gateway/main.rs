@@ -4,6 +4,7 @@ mod admin;
 mod authentication;
 mod cluster_policy;
 
+mod client_quotas;
 mod drain;
 mod fetch;
 mod golden;

@@ -204,6 +204,7 @@ fn remove(cluster: &Found<ClusterRecord>, now: TimestampMs) -> Transaction {
         .then(Write::Delete(keys::cluster_network(record.id)))
         .then(Write::Delete(keys::cluster_policy(record.id)))
         .then(Write::Delete(keys::quota(record.id)))
+        .then(Write::Delete(keys::client_quota(record.id)))
         .then(Write::Put(keys::removed_cluster(record.id), tombstone.encode()));
     match record.port {
         Some(port) => transaction.then(Write::Delete(keys::port(port))),

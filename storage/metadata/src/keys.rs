@@ -65,6 +65,12 @@ pub const QUOTAS: &str = "quota/";
 pub fn quota(cluster: ClusterId) -> String {
     format!("{QUOTAS}{cluster}")
 }
+/// The quotas of all clusters' clients.
+pub const CLIENT_QUOTAS: &str = "client-quota/";
+/// The quotas of a cluster's clients.
+pub fn client_quota(cluster: ClusterId) -> String {
+    format!("{CLIENT_QUOTAS}{cluster}")
+}
 /// All topics of all clusters.
 pub const TOPICS: &str = "topic/";
 /// All topics of a cluster.

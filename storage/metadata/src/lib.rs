@@ -8,6 +8,8 @@
 mod attempt;
 pub mod audit;
 pub mod catalog;
+pub mod client_quota;
+pub mod client_quotas;
 pub mod cluster_policies;
 pub mod clusters;
 pub mod counters;

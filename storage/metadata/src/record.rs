@@ -12,6 +12,7 @@
 //! cluster-network/<cluster>             ClusterNetworkRecord   absent where nothing was told
 //! cluster-policy/<cluster>              ClusterPolicyRecord    absent where none was put
 //! quota/<cluster>                       QuotaRecord            absent where the operator set nothing
+//! client-quota/<cluster>                ClientQuotaRecord      absent where its administrator set nothing
 //! topic/<cluster>/<topic name>          TopicRecord
 //! removed/topic/<cluster>/<topic id>    RemovedRecord          tombstone (PROTOCOL.md §8)
 //! removed/cluster/<cluster>             RemovedRecord
@@ -48,8 +49,10 @@ use crate::id::{
 };
 use crate::store::MetadataError;
 
+mod client_quota;
 mod grant;
 
+pub use client_quota::{ClientQuotaEntry, ClientQuotaRecord};
 pub use grant::{GroupRecord, KeyUseRecord, ManagedPolicyRecord, PolicyVersionRecord, RoleRecord};
 
 /// The format number written into every value.
@@ -101,6 +104,7 @@ records!(
     ClusterNetworkRecord,
     ClusterPolicyRecord,
     QuotaRecord,
+    ClientQuotaRecord,
     TopicRecord,
     RemovedRecord,
     JournalRecord,

@@ -1,9 +1,11 @@
 //! Every API, asked with identifiers of somebody else. What a probe returns is everything that was answered.
 
 use futures_util::future::BoxFuture;
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
+use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource;
@@ -18,12 +20,12 @@ use kafka_protocol::messages::offset_for_leader_epoch_request::{
     OffsetForLeaderPartition, OffsetForLeaderTopic,
 };
 use kafka_protocol::messages::{
-    ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest, DeleteGroupsRequest,
-    DeleteTopicsRequest, DescribeClusterRequest, DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest,
-    FindCoordinatorRequest, HeartbeatRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest,
-    LeaveGroupRequest, ListGroupsRequest, ListOffsetsRequest, MetadataRequest, OffsetCommitRequest,
-    OffsetFetchRequest, OffsetForLeaderEpochRequest, ProducerId, SaslHandshakeRequest, SyncGroupRequest,
-    TransactionalId,
+    AlterClientQuotasRequest, ApiKey, ApiVersionsRequest, CreatePartitionsRequest, CreateTopicsRequest,
+    DeleteGroupsRequest, DeleteTopicsRequest, DescribeClientQuotasRequest, DescribeClusterRequest,
+    DescribeConfigsRequest, DescribeGroupsRequest, FetchRequest, FindCoordinatorRequest, HeartbeatRequest,
+    IncrementalAlterConfigsRequest, InitProducerIdRequest, LeaveGroupRequest, ListGroupsRequest,
+    ListOffsetsRequest, MetadataRequest, OffsetCommitRequest, OffsetFetchRequest,
+    OffsetForLeaderEpochRequest, ProducerId, SaslHandshakeRequest, SyncGroupRequest, TransactionalId,
 };
 use kafka_protocol::protocol::Request;
 
@@ -79,6 +81,8 @@ probes! {
     DeleteGroups "by name" delete_group;
     IncrementalAlterConfigs "of a topic" alter_configs;
     DescribeCluster "again" describe_cluster;
+    AlterClientQuotas "of a name" alter_client_quotas;
+    DescribeClientQuotas "of a name" describe_client_quotas;
 }
 
 async fn ask<R: Request>(client: &mut Client, version: i16, request: R) -> String
@@ -299,4 +303,19 @@ async fn alter_configs(client: &mut Client, ids: &Ids) -> String {
 
 async fn describe_cluster(client: &mut Client, _: &Ids) -> String {
     ask(client, 2, DescribeClusterRequest::default()).await
+}
+
+/// A client id of the other's: who sets it here has set his own.
+async fn alter_client_quotas(client: &mut Client, ids: &Ids) -> String {
+    let entity =
+        EntityData::default().with_entity_type(text("client-id")).with_entity_name(Some(text(&ids.topic)));
+    let op = OpData::default().with_key(text("producer_byte_rate")).with_value(1e12);
+    let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+    ask(client, 1, AlterClientQuotasRequest::default().with_entries(vec![entry])).await
+}
+
+async fn describe_client_quotas(client: &mut Client, ids: &Ids) -> String {
+    let component =
+        ComponentData::default().with_entity_type(text("client-id")).with_match(Some(text(&ids.topic)));
+    ask(client, 1, DescribeClientQuotasRequest::default().with_components(vec![component])).await
 }

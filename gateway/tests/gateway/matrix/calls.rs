@@ -1,10 +1,12 @@
 //! The requests of the matrix, and what their answers say of each thing asked for.
 
+mod client_quotas;
 mod data;
 mod groups;
 mod other;
 mod topics;
 
+pub(crate) use client_quotas::{alter_client_quotas, describe_client_quotas};
 pub(crate) use data::{fetch, list_offsets, offset_for_leader_epoch, produce, produce_in_transaction};
 pub(crate) use groups::{
     commit, delete_groups, describe_groups, fetch_all_offsets, fetch_offsets, find_coordinator,

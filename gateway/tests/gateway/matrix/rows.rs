@@ -87,6 +87,12 @@ rows! {
     IncrementalAlterConfigs "of a broker" 0..=1 1 Nothing None NOT_SERVED,
         after_login![AlterClusterDynamicConfiguration on Cluster else CLUSTER_DENIED],
         LoggedIn alter_broker_configs;
+    DescribeClientQuotas "" 0..=1 1 Nothing None Seen::Done,
+        after_login![DescribeClusterDynamicConfiguration on Cluster else CLUSTER_DENIED],
+        LoggedIn describe_client_quotas;
+    AlterClientQuotas "" 0..=1 1 Nothing None Seen::Done,
+        after_login![AlterClusterDynamicConfiguration on Cluster else CLUSTER_DENIED],
+        LoggedIn alter_client_quotas;
     FindCoordinator "of a group" 0..=3 1 Nothing None Seen::Done,
         after_login![DescribeGroup on One else GROUP_DENIED], LoggedIn find_coordinator;
     FindCoordinator "of groups" 4..=6 2 Nothing None Seen::Done,

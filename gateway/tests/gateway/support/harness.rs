@@ -11,6 +11,7 @@ use headgate_gateway::{
 use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
 use headgate_metadata::catalog::Catalog;
+use headgate_metadata::client_quotas::ClientQuotas;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::{AccountId, ClusterId, Incarnation, Revision, SlotId, TimestampMs};
 use headgate_metadata::principals::Principals;
@@ -102,10 +103,12 @@ impl<S: Storage> Harness<S> {
         let principals = Principals::start(Arc::clone(&store)).await.expect("the store is in memory");
         let catalog = Catalog::start(Arc::clone(&store)).await.expect("the store is in memory");
         let quotas = Quotas::start(Arc::clone(&store)).await.expect("the store is in memory");
+        let client_quotas = ClientQuotas::start(Arc::clone(&store)).await.expect("the store is in memory");
         let parts = GatewayParts {
             storage: Arc::clone(&storage) as _,
             catalog: Arc::clone(&catalog),
             quotas: Arc::clone(&quotas),
+            client_quotas: Arc::clone(&client_quotas),
             principals: Arc::clone(&principals),
             metadata: Arc::clone(&store),
             audit: Arc::clone(&audit) as _,
