@@ -75,6 +75,17 @@ pub(crate) struct Flusher {
     manifest_age: Duration,
     garbage_grace: Duration,
     progress: Mutex<Progress>,
+    /// What was opened since [`Flusher::follow`] last looked.
+    opened: std::sync::Mutex<Vec<Opened>>,
+}
+
+/// What the flusher must know of slots that were opened: taken in by the next step that follows chains.
+#[derive(Debug, Default)]
+struct Opened {
+    /// Up to where their readers know of each WAL's objects.
+    flushed: BTreeMap<WalId, WalPosition>,
+    /// The flushes above their manifests.
+    flushes: BTreeMap<SlotId, u32>,
 }
 
 /// What the flusher remembers. Losing it costs work, never data.
@@ -133,6 +144,7 @@ impl Flusher {
             manifest_age: Duration::from_millis(config.manifest_age_ms),
             garbage_grace: Duration::from_millis(config.garbage_grace_ms),
             progress: Mutex::new(progress),
+            opened: std::sync::Mutex::default(),
         }
     }
 

@@ -43,6 +43,7 @@ mod queue;
 pub mod quota;
 mod random;
 mod read;
+mod readiness;
 mod recoverer;
 mod recovery;
 mod rendezvous;

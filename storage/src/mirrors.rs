@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use headgate_log::disk::Disk;
-use headgate_log::wal::{CopiedGroup, CopyError, WalCopy, is_unfinished_copy, promise};
+use headgate_log::wal::{CopiedGroup, CopyError, WalCopy, is_whole, promise};
 use headgate_metadata::id::{WalId, WalPosition};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -195,7 +195,8 @@ impl Mirrors {
         }
         let (disk, dir) = (self.disk(), self.parts.wal_dir.clone());
         let found = spawn::blocking(move || {
-            if is_unfinished_copy(&*disk, &dir, wal).unwrap_or(true) {
+            // A node that lost its disk has nothing to say, not "nothing": what it held may have been acknowledged.
+            if !is_whole(&*disk, &dir, wal).unwrap_or(false) {
                 return None;
             }
             match find_end(&disk, &dir, wal) {

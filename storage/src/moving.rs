@@ -81,7 +81,12 @@ impl Mover {
             return;
         }
         let unflushed = self.sequencer.committed();
-        drop(timeout(FLUSH_WAIT, self.flusher.flush_now()).await);
+        let flushed = timeout(FLUSH_WAIT, self.flusher.flush_now()).await;
+        // Without the object store only those can open a slot who have copies of what it begins with.
+        if !flushed.is_ok_and(|flushed| flushed.is_ok()) && !self.mirrors_own(to, &slots) {
+            self.rests_until = Some(self.clock.monotonic() + REST);
+            return;
+        }
         let count = slots.len();
         let began = self.clock.monotonic();
         match self.give(&slots, to).await {
@@ -144,6 +149,17 @@ impl Mover {
         let (to, mut slots) = by_target.into_iter().next()?;
         slots.truncate(BATCH_MAX);
         Some((to, slots))
+    }
+
+    /// Whether the node holds a copy of the WAL that the slots live in, and so what goes with it (`readiness.rs`).
+    fn mirrors_own(&self, node: NodeId, slots: &[SlotId]) -> bool {
+        self.cell.with(|cell| {
+            slots.iter().all(|slot| {
+                let owner = cell.slots.get(slot).map(|view| view.record.owner);
+                let wal = owner.and_then(|owner| cell.wals.get(&owner));
+                wal.is_some_and(|wal| wal.holders().iter().any(|(holder, _)| *holder == node))
+            })
+        })
     }
 
     /// Whether somebody said where the slot shall live.

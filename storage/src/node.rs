@@ -34,6 +34,7 @@ use crate::producer_ids::ProducerIds;
 use crate::quota::{PartitionQuotas, QuotaService};
 use crate::random::Random;
 use crate::read::Reader;
+use crate::readiness::Readiness;
 use crate::recoverer::Recoverer;
 use crate::room::{DiskRoom, FreeSpace, Room};
 use crate::sequencer::{Parts, Running, Sequencer};
@@ -249,11 +250,13 @@ impl Node {
             own: self.wal,
             copies_min: COPIES_MIN,
         };
+        let readiness = Readiness { me: fleet.me.0, cell: Arc::clone(cell), objects: opener.objects.clone() };
         let (sealed, rounds) = (self.sealed.clone(), Arc::clone(standing));
         self.own(spawn::task(async move { ensemble.run(sealed).await }));
         self.own(spawn::task(async move { rounds.run().await }));
         self.own(spawn::task(async move { recoverer.run().await }));
         self.own(spawn::task(async move { steward.run().await }));
+        self.own(spawn::task(readiness.run()));
     }
 
     /// Returns when others have sealed this node's WAL: it cannot commit any more. The process halts the node and starts it

@@ -3,33 +3,68 @@
 //! For `s3://`, `HEADGATE_OBJECT_STORE_*` comes first, then the usual `AWS_*`: a shell that has sourced a client's `env.sh`
 //! holds keys of *this* service, which the object store does not know.
 
-use std::env;
 use std::path::Path;
+use std::time::Duration;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
-use headgate_log::store::{CellIdentity, Secret, Store, StoreOptions};
+use headgate_log::store::{
+    CellIdentity, CellRefused, Secret, Store, StoreError, StoreOpenError, StoreOptions,
+};
 use headgate_metadata::record::CellRecord;
+use tokio::time::timeout;
 
+use crate::data_dir::{DataDir, write_private};
 use crate::random::random_u64;
 
-/// Opens the store of the URL with the credentials of the environment, and tries it: what is wrong is said at start.
-async fn open(url: &str, random: u64) -> Result<Store> {
+/// What a data directory says of the store that was tried last with it: the cell, a space, the URL.
+const KNOWN: &str = "object-store.known";
+/// How long a process that knows its store waits for it at start.
+const KNOWN_WAIT: Duration = Duration::from_secs(3);
+
+/// Opens the store of the URL with the credentials of the environment, tries it, and makes sure that it is this cell's; a new one
+/// becomes it. What is wrong is said at start.
+pub(crate) async fn open_for(cell: &CellRecord, url: &str) -> Result<Store> {
     let store = Store::open(url, &options(|name| env::var(name).ok())?)?;
-    store.probe(random).await?;
+    check(&store, cell).await.with_context(|| format!("object store {url}"))?;
     Ok(store)
 }
 
-/// The same, and makes sure that it is this cell's; a new one becomes it.
-pub(crate) async fn open_for(cell: &CellRecord, url: &str) -> Result<Store> {
-    let store = open(url, random_u64()).await.with_context(|| format!("object store {url}"))?;
+/// The same for a process with a data directory. One that has found the store right before starts without it while it is away: what
+/// slots need is copied to the local disk (`storage/PROTOCOL.md` §5), and what is new waits there.
+pub(crate) async fn open_known(cell: &CellRecord, url: &str, data: &DataDir) -> Result<Store> {
+    let (path, known) = (data.join(KNOWN), format!("{} {url}", cell.cell));
+    if fs::read_to_string(&path).is_ok_and(|found| found == known) {
+        let store = Store::open(url, &options(|name| env::var(name).ok())?)?;
+        match timeout(KNOWN_WAIT, check(&store, cell)).await {
+            Ok(Err(error)) if !is_away(&error) => {
+                return Err(error).with_context(|| format!("object store {url}"));
+            }
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(url, %error, "object store is away, going on without it"),
+            Err(_) => tracing::warn!(url, "object store does not answer, going on without it"),
+        }
+        return Ok(store);
+    }
+    let store = open_for(cell, url).await?;
+    write_private(&path, known.as_bytes())?;
+    Ok(store)
+}
+
+async fn check(store: &Store, cell: &CellRecord) -> Result<()> {
+    store.probe(random_u64()).await?;
     let identity = CellIdentity {
         format: CellIdentity::FORMAT,
         cell: cell.cell.clone(),
         slots: cell.slots,
         hash: cell.hash.clone(),
     };
-    store.check_cell(&identity).await?;
-    Ok(store)
+    Ok(store.check_cell(&identity).await?)
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<StoreOpenError>().is_some_and(StoreOpenError::is_away)
+        || matches!(error.downcast_ref(), Some(CellRefused::Store(StoreError::Unavailable { .. })))
 }
 
 /// Opens a store that exists, to read it: nothing is created or tried.

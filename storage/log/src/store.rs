@@ -146,12 +146,17 @@ impl Store {
 
     /// Deletes an object; fine if it does not exist.
     pub async fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        if let Some(copies) = &self.copies {
-            copies.forget(name);
-        }
+        self.forget_copies(name);
         match self.inner.delete(&self.path(name)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
             Err(error) => Err(self.error("delete", name.as_str(), &error)),
+        }
+    }
+
+    /// Drops the local copies of an object and of its parts, if there are any.
+    pub fn forget_copies(&self, name: &ObjectName) {
+        if let Some(copies) = &self.copies {
+            copies.forget(name);
         }
     }
 

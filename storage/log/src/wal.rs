@@ -29,7 +29,7 @@ mod walk;
 mod writer;
 
 pub use chunk::{Chunk, list_chunks, list_wals, remove_chunks_below, remove_wal, wal_dir};
-pub use copy::{CopiedGroup, CopyError, WalCopy, is_unfinished_copy, promise, read_groups};
+pub use copy::{CopiedGroup, CopyError, WalCopy, is_whole, promise, read_groups};
 pub use error::{Corruption, WalReadError, WalWriteError};
 pub use group::{GROUP_HEADER_BYTES, GroupBuilder, GroupHeader, WrittenBatch, WrittenGroup};
 pub use poison::{is_poisoned, poison, rewrite_poisoned};

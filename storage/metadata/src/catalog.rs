@@ -10,6 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::{DashMap, DashSet};
+use futures_util::{StreamExt as _, stream};
 use tokio::sync::{OnceCell, watch};
 use tokio::time::Instant;
 
@@ -33,6 +34,9 @@ use policies::Policies;
 const IDLE_MAX: Duration = Duration::from_mins(10);
 /// How often idle clusters are looked for at most.
 const SWEEP_PERIOD: Duration = Duration::from_mins(1);
+
+/// Clusters that [`Catalog::warm`] loads at the same time.
+const WARMED_AT_ONCE: usize = 16;
 
 /// A cluster as of one revision. Cheap to hold; never changes under the reader.
 #[derive(Debug, Clone)]
@@ -148,6 +152,15 @@ impl Catalog {
     /// Unloads the cluster's topics; whoever asks next reads them again. For those who look at a cluster but once.
     pub fn unload(&self, cluster: ClusterId) {
         self.known.loaded.remove(&cluster);
+    }
+
+    /// Loads the topics of clusters that nobody asked for yet, of so many at most. A gateway that starts may be the one that clients
+    /// turn to while the store is away: then only what is loaded can be served. Failures leave a cluster to its first use.
+    pub async fn warm(&self, clusters_max: usize) {
+        let active = self.clusters().into_iter().filter(|record| record.state == ClusterState::Active);
+        stream::iter(active.take(clusters_max))
+            .for_each_concurrent(WARMED_AT_ONCE, async |record| drop(self.load(record.id).await))
+            .await;
     }
 
     /// The cluster with its topics; loads them on first use.

@@ -104,6 +104,7 @@ struct Holder<S> {
 impl<S: Leasing> Holder<S> {
     async fn run(mut self, mut wanted: watch::Receiver<Bytes>, mut released: oneshot::Receiver<()>) {
         let mut pause = self.ttl / 3;
+        let mut failed = false;
         loop {
             // An end of `wanted` comes with one of `released`.
             tokio::select! {
@@ -119,13 +120,20 @@ impl<S: Leasing> Holder<S> {
                 upheld = self.uphold(value) => upheld,
             };
             pause = match upheld {
-                Ok(Standing::Mine) => self.ttl / 3,
+                Ok(Standing::Mine) => {
+                    failed = false;
+                    self.ttl / 3
+                }
                 Ok(Standing::Another) => {
                     tracing::warn!(key = self.key, "leased key was taken over by another process");
                     break;
                 }
                 Err(error) => {
-                    tracing::info!(key = self.key, %error, "lease not renewed yet");
+                    // Said once, not for every attempt.
+                    if !failed {
+                        tracing::info!(key = self.key, %error, "lease not renewed yet");
+                    }
+                    failed = true;
                     RETRY.min(self.ttl / 3)
                 }
             };

@@ -2,14 +2,14 @@
 //! (`storage/PROTOCOL.md` §6.4).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use headgate_log::object::{FlushIndex, ObjectError, ObjectName};
 use headgate_log::wal::list_chunks;
 use headgate_metadata::id::{NodeId, SlotEpoch, SlotId, WalId, WalPosition};
 
-use super::{FlushFault, Flusher, Progress, Touched, slots_in};
+use super::{FlushFault, Flusher, Opened, Progress, Touched, slots_in};
 use crate::chain::{CellView, ChainEntry, WalView};
 use crate::flush_plan::Left;
 use crate::objects::holds;
@@ -30,34 +30,48 @@ impl Flusher {
         cell.nodes.keys().next().is_none_or(|first| *first == self.node())
     }
 
-    /// Slots were opened as `cell` had them: from there on this flusher keeps up with their chains.
+    /// Slots were opened as `cell` had them: from there on this flusher keeps up with their chains. Called before they are published,
+    /// and never waits for a flush in flight: the object store may be away, and slots stand still until they are open.
     pub(crate) async fn opened(
         &self,
         slots: &BTreeMap<SlotId, SlotEpoch>,
         cell: &CellView,
     ) -> Result<(), ObjectError> {
-        let mut progress = self.progress.lock().await;
-        let now = self.clock.monotonic();
+        let mut opened = Opened::default();
         for slot in slots.keys() {
             let Some(view) = cell.slots.get(slot) else { continue };
             for span in view.spans() {
                 let Some(wal) = cell.wals.get(&span.wal) else { continue };
-                let switched = progress.switched.entry(span.wal).or_insert(wal.flushed);
-                *switched = wal.flushed.min(*switched);
+                opened.flushed.insert(span.wal, wal.flushed);
                 for entry in wal.chain.iter().filter(|entry| !view.has_applied(span.epoch, entry.end)) {
                     if holds(&*self.objects.cache.index(&entry.object).await?, *slot, span.epoch) {
-                        let touched =
-                            progress.touched.entry(*slot).or_insert(Touched { flushes: 0, since: now });
-                        touched.flushes += 1;
+                        *opened.flushes.entry(*slot).or_default() += 1;
                     }
                 }
             }
         }
+        self.opened.lock().unwrap_or_else(PoisonError::into_inner).push(opened);
         Ok(())
+    }
+
+    /// Takes note of what was opened. What its readers were not told of, because a flush was committed meanwhile, is told again.
+    fn take_opened(&self, progress: &mut Progress) {
+        let now = self.clock.monotonic();
+        for opened in std::mem::take(&mut *self.opened.lock().unwrap_or_else(PoisonError::into_inner)) {
+            for (wal, flushed) in opened.flushed {
+                let switched = progress.switched.entry(wal).or_insert(flushed);
+                *switched = flushed.min(*switched);
+            }
+            for (slot, flushes) in opened.flushes {
+                let touched = progress.touched.entry(slot).or_insert(Touched { flushes: 0, since: now });
+                touched.flushes += flushes;
+            }
+        }
     }
 
     /// Tells readers of everything that was chained since.
     pub(super) async fn follow(&self, progress: &mut Progress) -> Result<(), FlushFault> {
+        self.take_opened(progress);
         let behind: Vec<(WalId, WalPosition, Vec<ChainEntry>)> = self.cell.with(|cell| {
             let followed = progress.switched.iter().filter_map(|(wal, switched)| {
                 let view = cell.wals.get(wal).filter(|view| view.flushed > *switched)?;

@@ -37,6 +37,7 @@ impl Flusher {
     /// Writes the manifests of all slots with flushes above theirs, then tidies.
     pub(crate) async fn write_manifests_now(&self) -> Result<(), FlushFault> {
         let mut progress = self.progress.lock().await;
+        self.follow(&mut progress).await?;
         while let Some(slot) = progress.touched.keys().next().copied() {
             self.write_manifest(&mut progress, slot).await?;
         }
@@ -53,9 +54,11 @@ impl Flusher {
             let cell = CellView::read(&*self.store).await?;
             // What the manifest takes in must be known to readers here: its chain entries may go at once.
             self.cell.learn(&cell);
+            // Looked at first: the readers of a slot that is opened from now on may not know of everything.
+            let is_open = self.slots.slot(slot).is_some();
             self.follow(progress).await?;
-            let owned = |view: &&SlotView| view.record.owner == self.sequencer.wal();
-            let view = cell.slots.get(&slot).filter(owned).filter(|_| self.slots.slot(slot).is_some());
+            let owned = |view: &&SlotView| is_open && view.record.owner == self.sequencer.wal();
+            let view = cell.slots.get(&slot).filter(owned);
             let Some(view) = view else {
                 // It has another owner now, who writes its manifests.
                 progress.touched.remove(&slot);

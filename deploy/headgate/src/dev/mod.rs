@@ -130,7 +130,7 @@ async fn start_node(
 ) -> Result<Arc<Node>> {
     let default = format!("file://{}", data.join("objects").display());
     let url = object_store::absolute(settings.object_store.as_deref().unwrap_or(&default))?;
-    let objects = object_store::open_for(cell, &url).await?;
+    let objects = object_store::open_known(cell, &url, data).await?;
     // `headgate bill` reads the store of a stopped process from here.
     write_private(&data.join("object-store.url"), url.as_bytes())?;
     let config = node_parts::config(&settings.storage, data.join("wal"))?;

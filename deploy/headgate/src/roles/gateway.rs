@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use async_trait::async_trait;
@@ -19,6 +20,7 @@ use headgate_storage_client::remote::{RemoteConfig, RemoteStorage};
 use headgate_storage_client::wire::{Dialer, PeerRole, TlsDialer};
 use prometheus_client::registry::Registry;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 
 use super::calls::Calls;
@@ -35,6 +37,10 @@ use crate::{certificates, master_key};
 
 /// The domain of clusters' names where none is given: of those for which no port was left.
 const DOMAIN_DEFAULT: &str = "headgate.local";
+/// Clusters whose topics a gateway reads before it says that it is there; those beyond are read on first use.
+const WARM_CLUSTERS_MAX: usize = 256;
+/// How long that may take.
+const WARM_WAIT: Duration = Duration::from_secs(5);
 
 /// Flags of `headgate gateway`.
 #[derive(Debug, Clone, clap::Args)]
@@ -158,7 +164,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
     let parts = FrontParts {
         cell,
         store: Arc::clone(&store),
-        catalog,
+        catalog: Arc::clone(&catalog),
         storage,
         bills: bills(&store, &dialer).await?,
         bootstrap: Arc::new(bootstrap),
@@ -188,6 +194,8 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
     front.follow_cluster_ports(iam);
     front.serve_api(api);
     front.serve_tenant_metrics(tenant_metrics);
+    // From now on clients may come, also while the metadata store is away.
+    drop(timeout(WARM_WAIT, catalog.warm(WARM_CLUSTERS_MAX)).await);
     // Told of when it answers, not before.
     let lease = store.keep(&keys::gateway(&settings.name), record.encode(), LEASE_TTL).await;
     let lease = lease.context("this gateway cannot register")?;

@@ -182,8 +182,8 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
     let http = front::bind(&settings.http).await?;
     let address = settings.listen.addresses()?[0];
     let listener = TlsListener::bind(address, &credentials).await?;
-    let objects =
-        object_store::open_for(&cell, &object_store::absolute(settings.cell.object_store()?)?).await?;
+    let url = object_store::absolute(settings.cell.object_store()?)?;
+    let objects = object_store::open_known(&cell, &url, data).await?;
     let mut config = node_parts::config(&settings.cell.storage, data.join("wal"))?;
     config.node = settings.node;
     let nodes = SlotOwners::start(Arc::clone(&store)).await?;

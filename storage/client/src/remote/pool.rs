@@ -61,13 +61,18 @@ impl Pool {
         match Connection::open(&self.dialer, &node.address).await {
             Ok(connection) if connection.peer().role == PeerRole::Storage(node.node) => {
                 *place.lock() = Some((node.incarnation, connection.clone()));
+                *failed = None;
                 return Ok(connection);
             }
             Ok(connection) => {
                 let peer = connection.peer();
                 tracing::error!(node = %node.node, address = %node.address, %peer, "not the node that should be there");
             }
-            Err(error) => tracing::warn!(node = %node.node, %error, "storage node not reached"),
+            // Said once, not for every attempt.
+            Err(error) if failed.is_none() => {
+                tracing::warn!(node = %node.node, %error, "storage node not reached");
+            }
+            Err(error) => tracing::debug!(node = %node.node, %error, "storage node not reached"),
         }
         *failed = Some(Instant::now());
         Err(NotConnected)

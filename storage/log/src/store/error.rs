@@ -78,7 +78,16 @@ pub enum StoreOpenError {
         step: &'static str,
         /// Why.
         reason: String,
+        /// The store did not answer, or not now; nothing says that it is the wrong one.
+        away: bool,
     },
+}
+
+impl StoreOpenError {
+    /// Whether the store may be the right one, but cannot be reached now.
+    pub fn is_away(&self) -> bool {
+        matches!(self, Self::Probe { away: true, .. })
+    }
 }
 
 impl StoreError {

@@ -8,19 +8,23 @@ use crate::store::{Store, StoreError, StoreOpenError};
 const CONTENT: &[u8] = b"headgate start-up probe; safe to delete\n";
 
 pub(super) async fn probe(store: &Store, random: u64) -> Result<(), StoreOpenError> {
-    let failed = |step: &'static str, reason: String| StoreOpenError::Probe {
+    let broken = |step: &'static str, reason: String, away: bool| StoreOpenError::Probe {
         place: store.place().to_owned(),
         step,
         reason,
+        away,
+    };
+    let failed = |step: &'static str, error: &StoreError| {
+        broken(step, advice(error), matches!(error, StoreError::Unavailable { .. }))
     };
     let name = ObjectName::parse(&format!("probe/{random:016x}")).expect("hexadecimal digits make a name");
     let put = store.put(&name, vec![Bytes::from_static(CONTENT)]).await;
-    put.map_err(|error| failed("writing", advice(&error)))?;
-    let read = store.get(&name).await.map_err(|error| failed("reading back", advice(&error)))?;
+    put.map_err(|error| failed("writing", &error))?;
+    let read = store.get(&name).await.map_err(|error| failed("reading back", &error))?;
     if read != CONTENT {
-        return Err(failed("reading back", format!("{} other bytes came back", read.len())));
+        return Err(broken("reading back", format!("{} other bytes came back", read.len()), false));
     }
-    store.delete(&name).await.map_err(|error| failed("deleting", advice(&error)))
+    store.delete(&name).await.map_err(|error| failed("deleting", &error))
 }
 
 /// Adds what to look at to the store's own words.

@@ -7,7 +7,9 @@
 //! 1. A group is appended only at the end of what is held: a copy has no holes.
 //! 2. What a group's `synced-through` claims is true of this disk too before the group is written here; so a torn end of a
 //!    copy is told from corruption by the same rule as in the original (§14).
-//! 3. A copy with a promise takes no group from an owner, ever again (§4). The promise is synced whatever `wal.sync` says, and
+//! 3. Beside its chunks a copy has a mark, durable before what it speaks of: `catching-up` before anything is thrown away or
+//!    written anew, `whole` when it holds all that a member must. Neither means that the disk was lost.
+//! 4. A copy with a promise takes no group from an owner, ever again (§4). The promise is synced whatever `wal.sync` says, and
 //!    outlives the copy it was made for.
 
 use std::io::IoSlice;
@@ -26,6 +28,7 @@ use crate::wal::{
 
 const PROMISE: &str = "promise";
 const UNFINISHED: &str = "catching-up";
+const WHOLE: &str = "whole";
 
 /// One write group on its way to a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -223,6 +226,7 @@ impl WalCopy {
     pub fn finish(&mut self) -> Result<(), CopyError> {
         self.sync()?;
         if self.unfinished {
+            mark_whole(&*self.disk, &self.root, self.wal)?;
             self.disk.remove(&wal_dir(&self.root, self.wal).join(UNFINISHED))?;
             self.unfinished = false;
         }
@@ -284,9 +288,18 @@ pub fn promise(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<(), DiskError
     disk.write_atomic(&wal_dir(root, wal).join(PROMISE), b"")
 }
 
-/// Whether the copy was still catching up when its process ended: it holds less than a member must.
-pub fn is_unfinished_copy(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<bool, DiskError> {
-    exists(disk, &wal_dir(root, wal).join(UNFINISHED))
+/// Says that the directory holds all that a member must hold, even if that is nothing. Durable on return.
+pub(crate) fn mark_whole(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<(), DiskError> {
+    disk.write_atomic(&wal_dir(root, wal).join(WHOLE), b"")
+}
+
+/// Whether what an earlier process left, as its own log or as a copy, is all that it held. One that was catching up holds less than a
+/// member must; and an empty or missing directory says nothing: so looks a disk that was lost, and of what lay on it any byte may
+/// have been acknowledged.
+pub fn is_whole(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<bool, DiskError> {
+    let names = disk.list(&wal_dir(root, wal))?;
+    let has = |wanted: &str| names.iter().any(|name| name == wanted);
+    Ok(!has(UNFINISHED) && (has(WHOLE) || !list_chunks(disk, root, wal)?.is_empty()))
 }
 
 /// Reads whole groups of a WAL on this disk from position `from` on, where a group must begin, about `bytes_max` bytes of one

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use headgate_metadata::id::{TimestampMs, WalPosition};
+use headgate_metadata::id::{Incarnation, TimestampMs, WalId, WalPosition};
 
 use crate::disk::{Disk, ForgetfulDisk, LocalDisk};
 use crate::fixture::{Batch, ROOT, TestWal, at, stamp, state, wal_id};
 use crate::wal::{
     CopyError, RecordHeader, RecordKind, WalCopy, WalReadError, WalReader, WalReaderConfig, WalScan,
-    WalWriteError, WalWriter, WalWriterConfig, is_poisoned, is_unfinished_copy, list_chunks, list_wals,
-    read_groups, remove_chunks_below, remove_wal, rewrite_poisoned,
+    WalWriteError, WalWriter, WalWriterConfig, is_poisoned, is_whole, list_chunks, list_wals, read_groups,
+    remove_chunks_below, remove_wal, rewrite_poisoned, wal_dir,
 };
 
 fn scan(wal: &TestWal, sealed_end: Option<WalPosition>) -> Result<WalScan, WalReadError> {
@@ -427,12 +427,30 @@ fn section_4_a_copy_that_promised_is_replaced_whole_and_its_promise_stays() {
     assert_eq!(copy.promise(), Ok(short));
     assert_eq!(copy.append(&groups[1]), Err(CopyError::Promised(wal_id())));
     let mut copy = WalCopy::replace(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
-    assert!(is_unfinished_copy(&*disk, root, wal_id()).expect("no fault is set"));
+    assert!(!is_whole(&*disk, root, wal_id()).expect("no fault is set"));
     groups.iter().try_for_each(|group| copy.append(group)).expect("they follow");
     copy.finish().expect("no fault is set");
-    assert!(!is_unfinished_copy(&*disk, root, wal_id()).expect("no fault is set"));
+    assert!(is_whole(&*disk, root, wal_id()).expect("no fault is set"));
     let scan = WalScan::open(Arc::clone(&disk), root, wal_id(), None).expect("nothing is wrong");
     assert_eq!(scan.end(), end);
     let refused = WalCopy::open(disk, root, wal_id(), at(0)).map(|copy| copy.held());
     assert_eq!(refused, Err(CopyError::Promised(wal_id())));
+}
+
+#[test]
+fn section_4_a_disk_that_was_lost_is_not_taken_for_a_copy_that_holds_nothing() {
+    let disk: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
+    let root = Path::new("/copies");
+    let is_whole_copy = || is_whole(&*disk, root, wal_id()).expect("no fault is set");
+    assert!(!is_whole_copy(), "there is no directory");
+    disk.create_dir(&wal_dir(root, wal_id())).expect("no fault is set");
+    assert!(!is_whole_copy(), "a crash left it before it was marked");
+    let mut copy = WalCopy::open(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
+    assert!(!is_whole_copy(), "it is catching up");
+    copy.finish().expect("no fault is set");
+    assert!(is_whole_copy(), "a member that was sent nothing");
+    let other = WalId { incarnation: Incarnation::new(77), ..wal_id() };
+    let config = WalWriterConfig { chunk_bytes: 1 << 16 };
+    WalWriter::create(Arc::clone(&disk), root, other, config).expect("no fault is set");
+    assert!(is_whole(&*disk, root, other).expect("no fault is set"), "an owner that wrote nothing");
 }

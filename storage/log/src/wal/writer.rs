@@ -10,6 +10,7 @@ use headgate_metadata::id::{TimestampMs, WalId, WalPosition};
 
 use crate::disk::{Disk, DiskError, DiskFile};
 use crate::wal::chunk::chunk_path;
+use crate::wal::copy::mark_whole;
 use crate::wal::{GroupBuilder, WalWriteError, WrittenGroup, poison, wal_dir};
 
 /// The default size of a chunk: what one flush object holds at most, about.
@@ -50,7 +51,7 @@ struct OpenChunk {
 }
 
 impl WalWriter {
-    /// Creates the directory of a new WAL below `root`; the first chunk comes with the first group.
+    /// Creates the directory of a new WAL below `root`, marked as whole; the first chunk comes with the first group.
     pub fn create(
         disk: Arc<dyn Disk>,
         root: &Path,
@@ -58,6 +59,7 @@ impl WalWriter {
         config: WalWriterConfig,
     ) -> Result<Self, WalWriteError> {
         disk.create_dir(&wal_dir(root, wal)).map_err(refused)?;
+        mark_whole(&*disk, root, wal).map_err(refused)?;
         let start = WalPosition::new(0);
         Ok(Self {
             disk,

@@ -29,6 +29,18 @@ async fn topics_are_loaded_on_first_use() {
 }
 
 #[tokio::test]
+async fn a_warmed_catalog_has_topics_that_nobody_asked_for_up_to_a_bound() {
+    let (store, first) = store_with_cluster().await;
+    let (second, _) = clusters::create(&*store, cluster(2, "clicks"), None).await.expect("created");
+    let catalog = Catalog::start(store).await.expect("started");
+    let loaded = |id| usize::from(catalog.loaded(id).is_some());
+    catalog.warm(1).await;
+    assert_eq!(loaded(first) + loaded(second.id), 1);
+    catalog.warm(9).await;
+    assert_eq!(loaded(first) + loaded(second.id), 2);
+}
+
+#[tokio::test]
 async fn an_own_change_is_seen_after_catching_up_with_it() {
     let (store, cluster) = store_with_cluster().await;
     let catalog = Catalog::start(Arc::clone(&store)).await.expect("started");

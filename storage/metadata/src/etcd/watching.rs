@@ -136,7 +136,12 @@ impl Follower {
                 }
                 Ended::Lost(reason) => {
                     let prefix = String::from_utf8_lossy(&self.range.key);
-                    tracing::info!(%prefix, reason, "etcd watch interrupted, beginning again");
+                    // Said once while etcd is away, not for every attempt.
+                    if self.cursor > begun || pause == PAUSE_MIN {
+                        tracing::info!(%prefix, reason, "etcd watch interrupted, beginning again");
+                    } else {
+                        tracing::debug!(%prefix, reason, "etcd watch interrupted, beginning again");
+                    }
                 }
             }
             pause = if self.cursor > begun { PAUSE_MIN } else { (pause * 2).min(PAUSE_MAX) };
