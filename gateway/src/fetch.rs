@@ -3,12 +3,14 @@
 
 mod encode;
 mod gather;
+mod nearer;
 mod session;
 mod target;
 
 pub(crate) use encode::{FetchAnswer, FetchEntry, encode};
 pub(crate) use gather::{Gathered, Wait, gather};
+pub(crate) use nearer::nearer_broker;
 pub(crate) use session::{
     Asked, FetchSessionSlot, SessionBudget, TopicRef, Wanted, begin, finish, forget, is_full,
 };
-pub(crate) use target::Target;
+pub(crate) use target::{Target, resolve};

@@ -35,6 +35,8 @@ const BATCH_MAX: usize = 32;
 const SETTLED: Duration = Duration::from_secs(10);
 /// How long the flush before a move may take: it only shortens what the heir must read.
 const FLUSH_WAIT: Duration = Duration::from_secs(5);
+/// The same while the object store is away: it is asked, but not waited for.
+const FLUSH_WAIT_AWAY: Duration = Duration::from_millis(100);
 /// How long what was appended may take to be committed before a move is given up.
 const BARRIER_WAIT: Duration = Duration::from_secs(2);
 /// How long the swap is tried before the slots are taken back.
@@ -57,6 +59,8 @@ pub(crate) struct Mover {
     pub(crate) settled: Option<(Vec<NodeId>, Duration)>,
     /// Until when nothing is moved after a move that did not succeed.
     pub(crate) rests_until: Option<Duration>,
+    /// Whether the last flush before a move came to nothing.
+    pub(crate) store_is_away: bool,
 }
 
 /// How a swap of slot keys ended.
@@ -81,9 +85,11 @@ impl Mover {
             return;
         }
         let unflushed = self.sequencer.committed();
-        let flushed = timeout(FLUSH_WAIT, self.flusher.flush_now()).await;
+        let wait = if self.store_is_away { FLUSH_WAIT_AWAY } else { FLUSH_WAIT };
+        let flushed = timeout(wait, self.flusher.flush_now()).await;
+        self.store_is_away = !flushed.is_ok_and(|flushed| flushed.is_ok());
         // Without the object store only those can open a slot who have copies of what it begins with.
-        if !flushed.is_ok_and(|flushed| flushed.is_ok()) && !self.mirrors_own(to, &slots) {
+        if self.store_is_away && !self.mirrors_own(to, &slots) {
             self.rests_until = Some(self.clock.monotonic() + REST);
             return;
         }

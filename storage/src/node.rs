@@ -227,6 +227,7 @@ impl Node {
             cell: Arc::clone(cell),
             clock: Arc::clone(&parts.clock),
             own: self.wal,
+            copies_min: COPIES_MIN,
         };
         let mover = Mover {
             fleet: Arc::clone(fleet),
@@ -238,6 +239,7 @@ impl Node {
             opener: Arc::clone(opener),
             settled: None,
             rests_until: None,
+            store_is_away: false,
         };
         let steward = Steward {
             fleet: Arc::clone(fleet),

@@ -1,6 +1,6 @@
-//! Copies of what other owners' slots need to be opened here, should their owner fail or move them while the object store is away
-//! (`storage/PROTOCOL.md` §5): manifests with state and lists, and the indexes and state runs of the flush objects above them.
-//! The rest lies in the chunks that this node mirrors.
+//! Copies of what slots need to be opened here, should this process end, or another owner fail or move them, while the object store
+//! is away (`storage/PROTOCOL.md` §5): manifests with state and lists, and the indexes and state runs of the flush objects above
+//! them. The rest lies in the chunks that this node holds.
 //!
 //! It costs requests and disk, and decides nothing: what was not copied yet is read from the store by whoever opens the slot.
 
@@ -87,34 +87,27 @@ impl Readiness {
         failed
     }
 
-    /// Drops the copies that nothing needs any more. Those of slots that have become this node's own go when it deletes the objects.
+    /// Drops the copies that nothing needs any more.
     fn forget(&self, copied: &mut Copied, needed: &BTreeSet<Needed>) {
         let (kept, gone): (Copied, Copied) =
             std::mem::take(copied).into_iter().partition(|(object, _)| needed.contains(object));
         // A manifest shares its state and lists with the next.
         let shared: BTreeSet<&ObjectName> = kept.values().flatten().collect();
-        let own = |object: &Needed| {
-            let Needed::Manifest { slot, .. } = object else { return false };
-            self.cell.with(|cell| cell.slots.get(slot).is_some_and(|view| view.record.owner.node == self.me))
-        };
-        for (_, brought) in gone.iter().filter(|(object, _)| !own(object)) {
-            for name in brought.iter().filter(|name| !shared.contains(name)) {
-                self.objects.store.forget_copies(name);
-            }
+        for name in gone.values().flatten().filter(|name| !shared.contains(name)) {
+            self.objects.store.forget_copies(name);
         }
         *copied = kept;
     }
 }
 
-/// What must be copied for the slots of others whose owner's log is mirrored here.
+/// What must be copied: for the own slots, and for those whose owner's log is mirrored here.
 fn needed(cell: &CellView, me: NodeId) -> BTreeSet<Needed> {
-    let mirrored = |view: &&SlotView| {
-        let owner = view.record.owner;
-        let held = |wal: &crate::chain::WalView| wal.holders().iter().any(|(node, _)| *node == me);
-        owner.node != me && cell.wals.get(&owner).is_some_and(held)
+    let held = |view: &&SlotView| {
+        let owner = cell.wals.get(&view.record.owner);
+        owner.is_some_and(|wal| wal.holders().iter().any(|(node, _)| *node == me))
     };
     let mut needed = BTreeSet::new();
-    for (slot, view) in cell.slots.iter().filter(|(_, view)| mirrored(view)) {
+    for (slot, view) in cell.slots.iter().filter(|(_, view)| held(view)) {
         if let Some(name) = &view.record.manifest {
             needed.insert(Needed::Manifest { slot: *slot, name: name.clone() });
         }

@@ -42,6 +42,7 @@ pub(crate) struct Recoverer {
     pub(crate) clock: SharedClock,
     /// The own WAL, which this process never seals.
     pub(crate) own: WalId,
+    pub(crate) copies_min: usize,
 }
 
 /// Why a WAL was not sealed. Tried again.
@@ -171,6 +172,14 @@ impl Recoverer {
         let since = *unanswered.entry(wal).or_insert(now);
         let held = self.ask(wal, &live, true).await;
         let is_everybody = held.len() == nodes.len();
+        // An owner that never had a mirror has acknowledged nothing: slots open with the second copy, and an ensemble never
+        // becomes smaller than that. It may have died before its directory was there.
+        if held.is_empty()
+            && ensemble.len() < self.copies_min
+            && now.saturating_sub(since) >= RESTART_PATIENCE
+        {
+            return Ok(held);
+        }
         if held.is_empty() || !is_everybody && now.saturating_sub(since) < RESTART_PATIENCE {
             return Err(SealFault::NobodyAnswers);
         }

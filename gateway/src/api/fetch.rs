@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use headgate_metadata::catalog::ClusterView;
 use headgate_metadata::client_quota::ClientQuotaKey;
-use headgate_metadata::id::TopicId;
+use headgate_metadata::id::{BrokerId, TopicId};
 use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::quota::Direction;
 use headgate_storage_client::{Isolation, ReadError, ReadOutcome};
@@ -16,7 +16,7 @@ use crate::connection::Answer;
 use crate::error_code;
 use crate::fetch::{
     Asked, FetchAnswer, FetchEntry, Gathered, Target, TopicRef, Wait, Wanted, begin, encode, finish, forget,
-    gather, is_full,
+    gather, is_full, nearer_broker, resolve,
 };
 use crate::quota::{BytesOut, ClientLimits, Limit, Throttle};
 use crate::refusal::Refusal;
@@ -48,6 +48,9 @@ pub(super) async fn handle(
         Ok(view) => view,
         Err(refusal) => return Ok(unseen(call, &asked, refusal)),
     };
+    if let Some(broker) = nearer_broker(session, call, &request) {
+        return Ok(elsewhere(session, call, &asked, &view, broker));
+    }
     let caller = session.caller(call, wait.time_max + Duration::from_secs(30), view.revision);
     let gathered = match gather(session, &caller, &view, &asked.wanted, wait, out).await {
         Ok(gathered) => gathered,
@@ -150,6 +153,7 @@ fn entries(
                         records: success.records,
                         records_bytes: success.records_bytes,
                         source: Some(read.partition),
+                        preferred_replica: None,
                         topic,
                         partition,
                     },
@@ -159,6 +163,19 @@ fn entries(
         });
     }
     entries
+}
+
+/// What may be read is read at another broker (KIP-392).
+fn elsewhere(session: &Session, call: &Call, asked: &Asked, view: &ClusterView, broker: BrokerId) -> Answer {
+    let targets = resolve(session, view, &asked.wanted);
+    let entry = |(wanted, target): (&Wanted, Target)| match target {
+        Target::Failed(code) => FetchEntry::failure(wanted.topic.clone(), wanted.partition, code),
+        Target::Read(_) => FetchEntry::elsewhere(wanted.topic.clone(), wanted.partition, broker),
+    };
+    let mut entries: Vec<FetchEntry> = asked.wanted.iter().zip(targets).map(entry).collect();
+    finish(&session.remembered_fetch, asked, &mut entries);
+    let answer = FetchAnswer { error_code: error_code::NONE, session_id: asked.session_id, entries };
+    Answer::Respond(encode(call, &answer, None))
 }
 
 /// The whole request is refused: a session that is not there, or not as the client thinks.

@@ -2,6 +2,7 @@
 //! buffer. A property test holds it against the codec.
 
 use bytes::{BufMut, Bytes, BytesMut};
+use headgate_metadata::id::BrokerId;
 use headgate_storage_client::{AbortedTransaction, PartitionAddress};
 
 use super::session::TopicRef;
@@ -39,6 +40,8 @@ pub(crate) struct FetchEntry {
     pub(crate) records_bytes: u64,
     /// Whom the records are billed to.
     pub(crate) source: Option<PartitionAddress>,
+    /// The broker to ask from now on (KIP-392).
+    pub(crate) preferred_replica: Option<BrokerId>,
 }
 
 impl FetchEntry {
@@ -55,7 +58,14 @@ impl FetchEntry {
             records: Vec::new(),
             records_bytes: 0,
             source: None,
+            preferred_replica: None,
         }
+    }
+
+    /// A partition that is to be asked for at another broker.
+    pub(crate) fn elsewhere(topic: TopicRef, partition: i32, broker: BrokerId) -> Self {
+        let preferred_replica = Some(broker);
+        Self { preferred_replica, ..Self::failure(topic, partition, error_code::NONE) }
     }
 
     pub(crate) fn failed(&self) -> bool {
@@ -133,7 +143,7 @@ impl Writer {
         }
         self.aborted(entry.aborted.as_deref());
         if self.version >= 11 {
-            self.head.put_i32(-1);
+            self.head.put_i32(entry.preferred_replica.map_or(-1, |broker| broker.get() as i32));
         }
         self.length(entry.records_bytes as usize, 4);
         self.records(&entry.records);

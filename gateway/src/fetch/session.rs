@@ -272,7 +272,7 @@ impl FetchSession {
             self.order.insert(self.next_place, remembered);
             self.next_place += 1;
         }
-        moved || entry.failed() || entry.records_bytes > 0
+        moved || entry.failed() || entry.records_bytes > 0 || entry.preferred_replica.is_some()
     }
 }
 

@@ -27,6 +27,7 @@ use super::calls::Calls;
 use super::cell::{MASTER_KEY, stem};
 use super::metering::MeteredUsage;
 use super::settings::{CellFlags, CellSettings};
+use super::zone_traffic::ZoneCounting;
 use super::{LEASE_TTL, live_gateways};
 use crate::billing::LiveBills;
 use crate::data_dir::DataDir;
@@ -141,7 +142,9 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
         settings.cell.remote.clone().try_into().context("section [remote] of the configuration")?;
     let owners = SlotOwners::start(Arc::clone(&store)).await?;
     let dialer: Dialer = Arc::new(TlsDialer::new(&credentials)?);
-    let storage = RemoteStorage::new(Arc::clone(&owners), Arc::clone(&dialer), &remote)?;
+    let mut registry = Registry::default();
+    let counting = ZoneCounting::new(Arc::clone(&dialer), &settings.zone, Arc::clone(&owners), &mut registry);
+    let storage = RemoteStorage::new(Arc::clone(&owners), counting, &remote)?;
     let catalog = Catalog::start(Arc::clone(&store)).await?;
     let names = host_names(&cell, &settings.cell, vec![settings.advertised_host.clone()]);
     let record = GatewayRecord {
@@ -179,7 +182,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
         gateway: settings.cell.gateway.clone(),
         control: settings.cell.control.clone(),
         api_tls: (!settings.api.is_loopback()?).then(|| TlsAcceptor::from(Arc::clone(&tls))),
-        registry: Registry::default(),
+        registry,
     };
     let mut front = Front::new(data, parts).await?;
     let iam = ListenerSpec {

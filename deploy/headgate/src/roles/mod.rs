@@ -8,6 +8,7 @@ mod live_gateways;
 pub(crate) mod metering;
 pub(crate) mod settings;
 pub(crate) mod storage;
+mod zone_traffic;
 
 use std::time::Duration;
 

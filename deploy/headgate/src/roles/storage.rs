@@ -32,6 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::settings::{CellFlags, CellSettings};
+use super::zone_traffic::ZoneCounting;
 use super::{LEASE_TTL, LEAVE_MAX};
 use crate::data_dir::DataDir;
 use crate::listen::Listen;
@@ -187,7 +188,10 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
     let mut config = node_parts::config(&settings.cell.storage, data.join("wal"))?;
     config.node = settings.node;
     let nodes = SlotOwners::start(Arc::clone(&store)).await?;
-    let links = PeerLinks::new(Arc::clone(&nodes), Arc::new(TlsDialer::new(&credentials)?));
+    let mut registry = Registry::default();
+    let dialer = Arc::new(TlsDialer::new(&credentials)?);
+    let dialer = ZoneCounting::new(dialer, &settings.zone, Arc::clone(&nodes), &mut registry);
+    let links = PeerLinks::new(Arc::clone(&nodes), dialer);
     let incarnation = counters::next_incarnation(&*store).await?;
     let me = (settings.node, incarnation);
     let mirrors = Mirrors::new(MirrorParts {
@@ -217,7 +221,6 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
         replication: REPLICATION,
         draining: watch::Sender::new(false),
     });
-    let mut registry = Registry::default();
     let parts =
         NodeParts { fleet: Some(Arc::clone(&fleet)), ..node_parts::parts(&store, objects, &mut registry) };
     let (current, node) = watch::channel(None);

@@ -23,6 +23,7 @@ prop_compose! {
         numbers in any::<(i64, i64, i64)>(),
         aborted in proptest::option::of(proptest::collection::vec((0..100_u64, 0..100_u64), 0..3)),
         records in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 1..300), 0..4),
+        preferred in proptest::option::of(1..9_u32),
     ) -> (u128, FetchEntry) {
         let records: Vec<Bytes> = records.into_iter().map(Bytes::from).collect();
         let aborted = aborted.map(|aborted| aborted.into_iter().map(|(producer, offset)| AbortedTransaction {
@@ -40,6 +41,7 @@ prop_compose! {
             records_bytes: records.iter().map(|slice| slice.len() as u64).sum(),
             records,
             source: None,
+            preferred_replica: preferred.map(BrokerId::new),
         })
     }
 }
@@ -55,6 +57,10 @@ fn by_codec(call: &Call, answer: &FetchAnswer) -> Vec<u8> {
                 .with_last_stable_offset(entry.last_stable_offset)
                 .with_log_start_offset(entry.log_start)
                 .with_records(Some(Bytes::from(entry.records.concat())));
+            if call.version >= 11 {
+                let preferred = entry.preferred_replica.map_or(-1, |broker| broker.get() as i32);
+                data = data.with_preferred_read_replica(messages::BrokerId(preferred));
+            }
             data.aborted_transactions = entry.aborted.as_ref().map(|aborted| {
                 let wire = |transaction: &AbortedTransaction| {
                     WireAborted::default()
