@@ -44,6 +44,7 @@ pub mod quota;
 mod random;
 mod read;
 mod readiness;
+pub mod rebuild;
 mod recoverer;
 mod recovery;
 mod rendezvous;

@@ -24,7 +24,7 @@ pub enum StartError {
     /// The metadata store is older than what this node has seen of it: it was restored from a backup. Rebuild it, or start with
     /// the store that belongs to this data directory.
     #[error(
-        "metadata store stands at revision {found}, this node has seen {seen}: it was restored from a backup, or is not the one of this data directory. Stop all processes of the cell, keep their data directories, and start them on the store that belongs to them"
+        "metadata store stands at revision {found}, this node has seen {seen}: it was restored from a backup, or is not the one of this data directory. Stop all processes of the cell, keep their data directories, and run `headgate metadata rebuild`, or start them on the store that belongs to them"
     )]
     MetadataWentBack {
         /// What the node has seen.
@@ -35,7 +35,7 @@ pub enum StartError {
     /// The metadata store lives another life than the one this node knows: it was rebuilt without the WALs of this node, or
     /// restored to before its first start. If the rebuild reported no loss, the node's WAL directory can be moved away.
     #[error(
-        "metadata store lives another life ({found}) than node {node} knows ({remembered}): keep its data directory, and start it on the store that belongs to it"
+        "metadata store lives another life ({found}) than node {node} knows ({remembered}): run `headgate metadata rebuild` with the WALs of this node, or, if it was rebuilt without them and nothing was lost, move them away"
     )]
     AnotherLife {
         /// The node.
@@ -48,7 +48,7 @@ pub enum StartError {
     /// The newest WAL of this node's own is neither known nor retired: the metadata store was restored to before the node's last
     /// start, whatever its revision is by now, or the node was away for longer than retired WALs are remembered.
     #[error(
-        "WAL {wal} lies on this disk and the cell does not know it: the metadata store was restored from a backup. Stop all processes of the cell, keep their data directories, and start them on the store that belongs to them"
+        "WAL {wal} lies on this disk and the cell does not know it: the metadata store was restored from a backup. Stop all processes of the cell, keep their data directories, and run `headgate metadata rebuild`, or start them on the store that belongs to them"
     )]
     WalForgotten {
         /// The log.

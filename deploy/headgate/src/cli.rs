@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::metadata::RebuildFlags;
 use crate::dev::DevFlags;
 use crate::first_start::REGION;
 use crate::roles::gateway::GatewayFlags;
@@ -36,6 +37,9 @@ pub(crate) enum Command {
     /// Show where slots live, and say where they shall.
     #[command(subcommand)]
     Slot(SlotCommand),
+    /// Put the metadata store right.
+    #[command(subcommand)]
+    Metadata(MetadataCommand),
     /// Open, list, describe and close clusters.
     #[command(subcommand)]
     Cluster(ClusterCommand),
@@ -104,6 +108,14 @@ pub(crate) enum SlotCommand {
         #[command(flatten)]
         cell: CellFlags,
     },
+}
+
+/// `headgate metadata …`
+#[derive(Debug, Subcommand)]
+pub(crate) enum MetadataCommand {
+    /// Restore what the metadata store says of slots and WALs, from the object store and the WALs of all nodes that are left:
+    /// after the store itself was restored from a backup, and while no process of the cell runs.
+    Rebuild(Box<RebuildFlags>),
 }
 
 /// Where the running process is.

@@ -51,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Gateway(flags) => roles::gateway::run(*flags),
         Command::Metering(flags) => roles::metering::run(*flags),
         Command::Cell(command) => command::block_on(command::cell::run(command)),
+        Command::Metadata(command) => command::block_on(command::metadata::run(command)),
         Command::Slot(command) => command::block_on(command::slot::run(command)),
         Command::Cluster(command) => command::block_on(command::cluster::run(command)),
         Command::Topic(command) => command::block_on(command::topic::run(command)),

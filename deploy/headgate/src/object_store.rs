@@ -78,6 +78,19 @@ pub(crate) fn reopen(url: &str) -> Result<Store> {
     Ok(Store::open(&url, &options(|name| env::var(name).ok())?)?)
 }
 
+/// The store that a stopped `headgate dev` used: its URL is kept beside the data.
+pub(crate) fn reopen_beside(data_dir: &Path) -> Result<Store> {
+    let kept = data_dir.join("object-store.url");
+    let url = match fs::read_to_string(&kept) {
+        Ok(url) => url.trim().to_owned(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            format!("file://{}", data_dir.join("objects").display())
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot read {}", kept.display())),
+    };
+    reopen(&url).with_context(|| format!("object store {url}"))
+}
+
 /// `file://` paths may be given relative to the working directory.
 pub(crate) fn absolute(url: &str) -> Result<String> {
     match url.strip_prefix("file://") {

@@ -5,7 +5,6 @@ Producers are idempotent and retry over each kill. At the end no acknowledged re
 the bill's bytes in must equal the sum over the batches that can be read, for every partition, to the byte.
 """
 
-import json
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from harness import loadtest  # noqa: E402
+from harness.bill import bill, check_bill  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.server import DevServer  # noqa: E402
 
@@ -44,9 +44,9 @@ def play(fault):
         for number in range(1, KILLS + 1):
             one_round(fault, server, journal, number, choose)
         verified = verify(fault, server, journal)
-        check_bill(verified, bill(fault, server, ["--api", server.dev["api_url"]]), "the running process's bill")
+        check_bill(TOPIC, verified, bill(fault, server, ["--api", server.dev["api_url"]]), "the running process's bill")
         server.stop()
-        check_bill(verified, bill(fault, server, ["--data-dir", str(server.data_dir)]), "the bill without a process")
+        check_bill(TOPIC, verified, bill(fault, server, ["--data-dir", str(server.data_dir)]), "the bill without a process")
     finally:
         if server.is_running():
             server.kill()
@@ -86,20 +86,6 @@ def verify(fault, server, journal):
     require(verified["clean"], f"verify found {verified['findings']}")
     fault.say(f"verify: clean, {verified['bytes_in']} bytes in")
     return verified
-
-
-def bill(fault, server, where):
-    command = [str(fault.arguments.headgate), "bill", "--cluster", "demo", "--by", "partition", "--format", "json", *where]
-    done = subprocess.run(command, env=server.environment(), capture_output=True, text=True, timeout=ROUND_SECONDS)
-    require(done.returncode == 0, f"{' '.join(command)} ended with {done.returncode}: {done.stdout}{done.stderr}")
-    (fault.work / "bill.json").write_text(done.stdout)
-    return json.loads(done.stdout)
-
-
-def check_bill(verified, bill, what):
-    billed = {item["partition"]: item["bytes_in"] for item in bill["items"] if item.get("topic") == TOPIC}
-    stored = {partition["partition"]: partition["bytes_in"] for partition in verified["partitions"]}
-    require(billed == stored, f"{what}: billed {billed}, stored {stored}")
 
 
 if __name__ == "__main__":

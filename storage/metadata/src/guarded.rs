@@ -24,7 +24,7 @@ use crate::store::{
 /// The store stands below what was seen of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "metadata store stands at revision {found}, {seen} was seen: it was restored from a backup. Stop all processes of the cell, keep their data directories, and start them on the store that belongs to them"
+    "metadata store stands at revision {found}, {seen} was seen: it was restored from a backup. Stop all processes of the cell, keep their data directories, and run `headgate metadata rebuild`, or start them on the store that belongs to them"
 )]
 pub struct WentBack {
     /// The highest revision seen.

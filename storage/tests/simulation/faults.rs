@@ -205,9 +205,8 @@ async fn move_slots(world: &World, to: NodeId) {
     world.store.commit(transaction).await.expect("the store itself does not fail");
 }
 
-/// A node is lost with its disk, if every WAL that is not flushed has two copies elsewhere: the protocol promises to stand the loss
-/// of one at a time.
-async fn lose_disk(world: &Arc<World>, machine: &Arc<Machine>) {
+/// Whether every WAL that is not flushed has two copies elsewhere: the protocol promises to stand the loss of one at a time.
+pub(crate) async fn is_expendable(world: &Arc<World>, machine: &Arc<Machine>) -> bool {
     let entries = world.store.list(keys::WALS).await.expect("the store itself does not fail");
     for entry in entries {
         let record = WalRecord::decode(&entry.value).expect("a WAL record");
@@ -224,8 +223,16 @@ async fn lose_disk(world: &Arc<World>, machine: &Arc<Machine>) {
             live += usize::from(is_live);
         }
         if live < 2 {
-            return;
+            return false;
         }
+    }
+    true
+}
+
+/// A node is lost with its disk, if it may be.
+async fn lose_disk(world: &Arc<World>, machine: &Arc<Machine>) {
+    if !is_expendable(world, machine).await {
+        return;
     }
     world.trace.note(format_args!("{} is lost with its disk", machine.id));
     machine.kill(world, None).await;

@@ -22,6 +22,7 @@ mod faults;
 mod history;
 mod network;
 mod process;
+mod restore;
 mod trace;
 mod world;
 
@@ -34,6 +35,8 @@ use world::{Options, World};
 const PLANTED_SEEDS: u64 = 1000;
 /// Seeds of an ordinary run.
 const SEEDS: u64 = 200;
+/// Seeds of ordinary runs in which the metadata store goes back in time.
+const RESTORED_SEEDS: u64 = 60;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -55,8 +58,8 @@ fn run(seed: u64, options: Options) -> (String, Result<(), String>) {
     })
 }
 
-fn check(seed: u64) {
-    let (trace, outcome) = run(seed, Options::default());
+fn check(seed: u64, options: Options) {
+    let (trace, outcome) = run(seed, options);
     if let Err(violation) = outcome {
         let shown: Vec<&str> = trace.lines().collect();
         let from = shown.len().saturating_sub(200);
@@ -65,8 +68,7 @@ fn check(seed: u64) {
     }
 }
 
-#[test]
-fn every_seed_keeps_what_was_acknowledged() {
+fn check_all(seeds: u64, options: Options) {
     if let Some(seed) = number("HEADGATE_SIM_SEED") {
         // Everything the nodes say stands between the lines of the trace.
         tracing_subscriber::fmt()
@@ -74,19 +76,34 @@ fn every_seed_keeps_what_was_acknowledged() {
             .without_time()
             .with_ansi(false)
             .init();
-        let (_, outcome) = run(seed, Options::default());
+        let (_, outcome) = run(seed, options);
         outcome.unwrap_or_else(|violation| panic!("seed {seed}: {violation}"));
         return;
     }
-    let seeds = number("HEADGATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let seeds = number("HEADGATE_SIM_SEEDS").unwrap_or(seeds);
     let first = number("HEADGATE_SIM_FIRST").unwrap_or(0);
     for seed in first..first + seeds {
-        check(seed);
+        check(seed, options);
         if seed % 100 == 99 {
             eprintln!("{} seeds without a violation", seed + 1 - first);
         }
     }
 }
+
+#[test]
+fn every_seed_keeps_what_was_acknowledged() {
+    check_all(SEEDS, Options::default());
+}
+
+/// Whatever happened before: the metadata store is put back to an earlier moment, every node refuses to go on, a rebuild brings it
+/// back, and nothing acknowledged is lost (`storage/PROTOCOL.md` §6.6).
+#[test]
+fn section_6_6_every_seed_stands_a_metadata_store_that_went_back_in_time() {
+    check_all(RESTORED_SEEDS, RESTORED);
+}
+
+/// Fewer faults than else: what follows is long.
+const RESTORED: Options = Options { machines: 3, faults: 8, producers: 4, restored: true };
 
 /// Every planted bug is caught: each within this many seeds.
 #[cfg(feature = "planted-bugs")]
@@ -104,7 +121,8 @@ fn every_planted_bug_is_caught() {
         let seeds = number("HEADGATE_SIM_SEEDS").unwrap_or(PLANTED_SEEDS);
         let caught = (0..seeds).find_map(|seed| {
             // A planted bug may also break a run outright; that is noticed too.
-            let ran = std::panic::catch_unwind(|| run(seed, Options::default()).1);
+            let options = if bug == Bug::WayBackUnnoticed { RESTORED } else { Options::default() };
+            let ran = std::panic::catch_unwind(|| run(seed, options).1);
             match ran {
                 Ok(Ok(())) => None,
                 Ok(Err(violation)) => Some((seed, violation)),
@@ -122,9 +140,9 @@ fn every_planted_bug_is_caught() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for seed in [3, 42] {
-        let (first, _) = run(seed, Options::default());
-        let (second, _) = run(seed, Options::default());
+    for (seed, options) in [(3, Options::default()), (42, Options::default()), (7, RESTORED)] {
+        let (first, _) = run(seed, options);
+        let (second, _) = run(seed, options);
         let differs = first.lines().zip(second.lines()).position(|(first, second)| first != second);
         assert_eq!(differs, None, "seed {seed} differs at that line of its trace");
         assert_eq!(first.len(), second.len());

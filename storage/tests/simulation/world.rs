@@ -21,7 +21,7 @@ use crate::history::History;
 use crate::network::SimulatedNetwork;
 use crate::process::{Machine, store_client};
 use crate::trace::Trace;
-use crate::{checker, clients, faults};
+use crate::{checker, clients, faults, restore};
 
 /// Slots of the simulated cell.
 pub(crate) const SLOTS: u16 = 8;
@@ -37,11 +37,13 @@ pub(crate) struct Options {
     /// How many faults strike.
     pub(crate) faults: u32,
     pub(crate) producers: u32,
+    /// Whether the metadata store is put back to an earlier moment at the end, and rebuilt.
+    pub(crate) restored: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { machines: 3, faults: 12, producers: 4 }
+        Self { machines: 3, faults: 12, producers: 4, restored: false }
     }
 }
 
@@ -105,8 +107,13 @@ impl World {
         }
         self.until_open().await?;
         let clients = clients::start(self);
+        let backup = self.options.restored.then(|| restore::back_up(self));
         faults::strike(self).await;
         self.heal().await?;
+        if let Some(backup) = backup {
+            let backup = backup.await.map_err(|error| format!("no backup: {error}"))?;
+            restore::restore(self, backup).await?;
+        }
         sleep(Duration::from_secs(3)).await;
         self.stopping.store(true, Ordering::SeqCst);
         for client in clients {
@@ -178,7 +185,7 @@ impl World {
     /// The running node that owns a slot by its key.
     pub(crate) async fn owning_node(&self, slot: SlotId) -> Option<Arc<Node>> {
         let owner = self.owner(slot).await?;
-        let node = self.machine(owner.node).node()?;
+        let node = self.machines.iter().find(|machine| machine.id == owner.node)?.node()?;
         (node.wal() == owner).then_some(node)
     }
 

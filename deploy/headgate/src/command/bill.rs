@@ -10,7 +10,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use chrono::Utc;
 use headgate_log::disk::{Disk, LocalDisk};
-use headgate_log::store::Store;
 use headgate_metadata::embedded::EmbeddedStore;
 use headgate_metadata::id::TimestampMs;
 use headgate_metering::bill::GroupBy;
@@ -121,7 +120,7 @@ async fn read_still(command: &BillCommand, dir: &Path) -> Result<String> {
     let period = Period::parse(command.from.as_deref(), command.to.as_deref(), as_of)?;
     let copy = MetadataCopy::of(&dir.join(METADATA))?;
     let store = EmbeddedStore::open(&copy.path())?;
-    let objects = open_objects(dir)?;
+    let objects = object_store::reopen_beside(dir)?;
     let cluster = match &command.cluster {
         Some(name) => {
             let found = read::find_cluster(&store, None, name).await?;
@@ -135,19 +134,6 @@ async fn read_still(command: &BillCommand, dir: &Path) -> Result<String> {
     let bill = read::bill(&store, &objects, &disk, &dir.join("wal"), request).await;
     let bill = bill.with_context(|| format!("no bill can be made of {}", dir.display()))?;
     Ok(render(&bill, grouping(command.by), format_of(command.format))?)
-}
-
-/// The store the process used: its URL is kept beside the data.
-fn open_objects(dir: &Path) -> Result<Store> {
-    let kept = dir.join("object-store.url");
-    let url = match fs::read_to_string(&kept) {
-        Ok(url) => url.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            format!("file://{}", dir.join("objects").display())
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", kept.display())),
-    };
-    object_store::reopen(&url).with_context(|| format!("object store {url}"))
 }
 
 /// A copy of the metadata file, gone when dropped. Opening the file itself would write to it: after a kill it is repaired.

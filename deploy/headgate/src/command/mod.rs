@@ -1,10 +1,12 @@
-//! What operators type. Each command is a signed call of a running process's control API, but for those that make a cell or say where its slots live.
+//! What operators type. Each command is a signed call of a running process's control API, but for those that make a cell, say where
+//! its slots live, or read or mend what stopped processes left.
 
 pub(crate) mod bill;
 pub(crate) mod cell;
 pub(crate) mod cluster;
 pub(crate) mod credentials;
 pub(crate) mod key;
+pub(crate) mod metadata;
 pub(crate) mod quota;
 pub(crate) mod session;
 pub(crate) mod slot;
