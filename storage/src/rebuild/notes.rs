@@ -10,8 +10,8 @@ use super::loss::Loss;
 use super::survey::Survey;
 use super::{Known, REBUILT};
 
-/// Nodes of which nothing was given, and copies that are damaged. Of everything that is acknowledged there are two copies at
-/// least, so one may be away.
+/// Nodes of which nothing was given, and copies that are damaged. Of everything that a fleet acknowledges there are two copies at
+/// least, so one may be away; of what a node alone does there is one.
 pub(super) fn absent(
     known: &Known,
     logs: &Logs,
@@ -36,7 +36,12 @@ pub(super) fn absent(
             losses.push(Loss::Copies { wal: *wal, from: log.end, reasons: log.damage.clone() });
         }
     }
-    if absent.len() > 1 {
+    let is_lone = known.view.nodes.is_empty()
+        && known.view.wals.values().any(|wal| {
+            let mut holders = wal.holders().iter();
+            wal.sealed_end().is_none() && holders.all(|(node, _)| absent.contains(node))
+        });
+    if absent.len() > 1 || is_lone {
         losses.push(Loss::Nodes(absent));
     }
     losses
