@@ -75,7 +75,9 @@ impl From<&MetadataError> for Refusal {
     /// What a client is told of a change that the metadata store did not confirm.
     fn from(error: &MetadataError) -> Self {
         match error {
-            MetadataError::Unavailable { .. } | MetadataError::Contended { .. } => Self::ChangeUnavailable,
+            MetadataError::Unavailable { .. }
+            | MetadataError::Contended { .. }
+            | MetadataError::WentBack { .. } => Self::ChangeUnavailable,
             MetadataError::OutcomeUnknown { .. } => Self::TimedOut,
             MetadataError::Invalid { .. } => Self::Fault,
         }

@@ -151,7 +151,9 @@ impl From<AccessDenied> for ApiError {
 impl From<MetadataError> for ApiError {
     fn from(error: MetadataError) -> Self {
         match error {
-            MetadataError::Unavailable { .. } | MetadataError::Contended { .. } => {
+            MetadataError::Unavailable { .. }
+            | MetadataError::Contended { .. }
+            | MetadataError::WentBack { .. } => {
                 tracing::warn!(%error, "control call not done");
                 Self::new(Self::UNAVAILABLE, "The request could not be processed now. Try again later.")
             }

@@ -83,7 +83,7 @@ def refuse(fault, server):
         try:
             server.start()
         except ServerFailed as refused:
-            for word in ("went back in time", "headgate metadata rebuild"):
+            for word in ("restored from a backup", "headgate metadata rebuild"):
                 require(word in str(refused), f"the refusal does not say `{word}`: {refused}")
             continue
         require(False, "the server started on metadata that went back in time")

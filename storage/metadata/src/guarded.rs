@@ -75,10 +75,22 @@ impl Guard {
             return Ok(());
         }
         let went_back = WentBack { seen, found };
+        self.tell(went_back);
+        Err(went_back)
+    }
+
+    fn tell(&self, went_back: WentBack) {
         if !self.broken.swap(true, Ordering::AcqRel) {
             (self.told)(went_back);
         }
-        Err(went_back)
+    }
+
+    /// A store may notice by itself.
+    fn heard<T>(&self, answer: Result<T, MetadataError>) -> Result<T, MetadataError> {
+        if let Err(MetadataError::WentBack { seen, found }) = answer {
+            self.tell(WentBack { seen, found });
+        }
+        answer
     }
 }
 
@@ -86,7 +98,7 @@ impl Guard {
 impl MetadataStore for GuardedStore {
     async fn read(&self, selects: &[Select]) -> Result<Snapshot, MetadataError> {
         let seen = self.guard.before()?;
-        let snapshot = self.inner.read(selects).await?;
+        let snapshot = self.guard.heard(self.inner.read(selects).await)?;
         let checked = self.guard.check(seen, snapshot.revision);
         checked.map_err(|went_back| MetadataError::Unavailable { reason: went_back.to_string() })?;
         Ok(snapshot)
@@ -94,7 +106,7 @@ impl MetadataStore for GuardedStore {
 
     async fn commit(&self, transaction: Transaction) -> Result<Outcome, MetadataError> {
         let seen = self.guard.before()?;
-        let outcome = self.inner.commit(transaction).await?;
+        let outcome = self.guard.heard(self.inner.commit(transaction).await)?;
         let (Outcome::Committed(found) | Outcome::Refused(found)) = outcome;
         let checked = self.guard.check(seen, found);
         checked.map_err(|went_back| MetadataError::OutcomeUnknown { reason: went_back.to_string() })?;
@@ -103,13 +115,13 @@ impl MetadataStore for GuardedStore {
 
     async fn watch(&self, prefix: &str, after: Revision) -> Result<Box<dyn Watch>, MetadataError> {
         self.guard.before()?;
-        let inner = self.inner.watch(prefix, after).await?;
+        let inner = self.guard.heard(self.inner.watch(prefix, after).await)?;
         Ok(Box::new(GuardedWatch { inner, guard: Arc::clone(&self.guard) }))
     }
 
     async fn keep(&self, key: &str, value: Bytes, ttl: Duration) -> Result<Lease, MetadataError> {
         self.guard.before()?;
-        self.inner.keep(key, value, ttl).await
+        self.guard.heard(self.inner.keep(key, value, ttl).await)
     }
 }
 
@@ -122,7 +134,7 @@ struct GuardedWatch {
 #[async_trait]
 impl Watch for GuardedWatch {
     async fn next(&mut self) -> Result<Changes, MetadataError> {
-        let changes = self.inner.next().await?;
+        let changes = self.guard.heard(self.inner.next().await)?;
         self.guard.before()?;
         self.guard.seen.fetch_max(changes.through.get(), Ordering::AcqRel);
         Ok(changes)

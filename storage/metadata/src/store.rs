@@ -36,6 +36,16 @@ pub enum MetadataError {
         /// What is wrong with it.
         reason: String,
     },
+    /// The store was restored from a backup: nothing it says is believed any more, and what became of a transaction is unknown.
+    #[error(
+        "metadata store stands at revision {found}, {seen} was seen: it was restored from a backup; stop all processes of the cell"
+    )]
+    WentBack {
+        /// The highest revision seen.
+        seen: Revision,
+        /// Where the store stands.
+        found: Revision,
+    },
     /// Another writer won more often than the bounded retry allows. Nothing was changed; retry later.
     #[error("metadata key `{key}` changed under every attempt")]
     Contended {

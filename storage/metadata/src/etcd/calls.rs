@@ -13,6 +13,9 @@ use tonic::client::Grpc;
 use tonic::{Code, Request, Status, Streaming};
 use tonic_prost::ProstCodec;
 
+use crate::id::Revision;
+use crate::store::MetadataError;
+
 use super::connection::{CallFailed, Connection, Endpoint};
 
 /// A response at most. A page of [`super::reading::PAGE_KEYS`] keys is far below it.
@@ -37,6 +40,12 @@ pub(super) enum Failed {
 pub(super) struct WentBack {
     pub(super) seen: u64,
     pub(super) found: u64,
+}
+
+impl From<WentBack> for MetadataError {
+    fn from(error: WentBack) -> Self {
+        Self::WentBack { seen: Revision::new(error.seen), found: Revision::new(error.found) }
+    }
 }
 
 impl std::fmt::Display for Failed {

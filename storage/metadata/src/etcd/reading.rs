@@ -116,6 +116,7 @@ pub(super) fn read_error(failed: &Failed) -> MetadataError {
         Failed::Refused(status) if status.code() == Code::InvalidArgument => {
             MetadataError::Invalid { reason }
         }
-        _ => MetadataError::Unavailable { reason },
+        Failed::WentBack(error) => (*error).into(),
+        Failed::Refused(_) | Failed::NotDone(_) | Failed::Unknown(_) => MetadataError::Unavailable { reason },
     }
 }

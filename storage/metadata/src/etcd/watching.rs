@@ -105,6 +105,8 @@ enum Ended {
     Lost(String),
     /// It cannot: what comes next is not known.
     Broken(String),
+    /// The store went back in time.
+    WentBack(WentBack),
     /// Nobody reads.
     Unread,
 }
@@ -132,6 +134,10 @@ impl Follower {
                     let reason = format!("{reason}; read a snapshot and watch from its revision");
                     // Nobody reads any more when this fails.
                     drop(self.news.send(Err(MetadataError::Unavailable { reason })).await);
+                    return;
+                }
+                Ended::WentBack(error) => {
+                    drop(self.news.send(Err(error.into())).await);
                     return;
                 }
                 Ended::Lost(reason) => {
@@ -289,7 +295,7 @@ impl Follower {
 
 fn ended(failed: Failed) -> Ended {
     match failed {
-        Failed::WentBack(error) => Ended::Broken(error.to_string()),
+        Failed::WentBack(error) => Ended::WentBack(error),
         other => Ended::Lost(other.to_string()),
     }
 }

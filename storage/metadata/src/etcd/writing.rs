@@ -93,8 +93,7 @@ pub(super) fn commit_error(failed: &Failed) -> MetadataError {
         Failed::Refused(status) if status.code() == Code::InvalidArgument => {
             MetadataError::Invalid { reason }
         }
-        Failed::Refused(_) | Failed::NotDone(_) | Failed::WentBack(_) => {
-            MetadataError::Unavailable { reason }
-        }
+        Failed::Refused(_) | Failed::NotDone(_) => MetadataError::Unavailable { reason },
+        Failed::WentBack(error) => (*error).into(),
     }
 }
