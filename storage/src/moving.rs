@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use headgate_metadata::id::{ClusterId, NodeId, SlotId, WalId, WalPosition};
+use headgate_metadata::id::{ClusterId, NodeId, SlotEpoch, SlotId, WalId, WalPosition};
 use headgate_metadata::keys;
 use headgate_metadata::record::{Record, WalState};
 use headgate_metadata::store::{Compare, MetadataError, Outcome, SharedStore, Transaction, Write};
@@ -18,7 +18,7 @@ use tracing::{info, warn};
 
 use crate::cell_watch::CellWatch;
 use crate::chain::CellView;
-use crate::claim;
+use crate::claim::{self, Taken};
 use crate::clock::SharedClock;
 use crate::fleet::Fleet;
 use crate::flusher::Flusher;
@@ -179,8 +179,9 @@ impl Mover {
             ids.iter().filter_map(|slot| self.opener.slots.withdraw(*slot)).collect();
         self.opener.slots.end_waits(&set);
         let end = self.barrier().await;
+        let epochs = stopped.iter().map(|slot| (slot.id, slot.epoch)).collect();
         let swapped = match end {
-            Some(end) => self.swap(ids, end, to).await,
+            Some(end) => self.swap(&epochs, end, to).await,
             None => Swapped::Kept,
         };
         match swapped {
@@ -198,8 +199,11 @@ impl Mover {
         timeout(BARRIER_WAIT, committed).await.ok()?.ok()
     }
 
-    async fn swap(&self, ids: &[SlotId], end: WalPosition, to: NodeId) -> Swapped {
+    /// `stopped` has the epochs under which the slots were open here. An owner alone says nothing: a move of which the reply was lost
+    /// may have been followed by one back, and what the other owner wrote meanwhile is not known here.
+    async fn swap(&self, stopped: &Taken, end: WalPosition, to: NodeId) -> Swapped {
         let own = self.sequencer.wal();
+        let ids: &[SlotId] = &stopped.keys().copied().collect::<Vec<_>>();
         let mut is_unknown = false;
         let mut attempts = 0;
         loop {
@@ -214,7 +218,11 @@ impl Mover {
                 Err(_) => return Swapped::Kept,
             };
             self.cell.learn(&cell);
-            if ids.iter().all(|slot| cell.slots.get(slot).is_some_and(|view| view.record.owner != own)) {
+            let is_gone = |(slot, epoch): (&SlotId, &SlotEpoch)| {
+                let record = cell.slots.get(slot).map(|view| &view.record);
+                record.is_some_and(|record| (record.owner, record.epoch) != (own, *epoch))
+            };
+            if stopped.iter().all(is_gone) {
                 return Swapped::Given;
             }
             let heir = cell.wals.values().map(|wal| (wal.record.wal, wal.record.state));

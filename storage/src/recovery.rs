@@ -141,16 +141,14 @@ impl Recovery {
             }
             for header in scan.records(*from)? {
                 let header = header?;
-                let lived = (header.stamp.slot, header.stamp.slot_epoch);
+                let mut lived = (header.stamp.slot, header.stamp.slot_epoch);
+                if is_planted(Bug::ReplayWithoutEpoch) {
+                    let mut spans = unflushed.spans.iter().filter(|((slot, _), _)| *slot == lived.0);
+                    lived = spans.find(|(_, span)| span.wal == *wal).map_or(lived, |(first, _)| *first);
+                }
                 // Records of other epochs are another owner's part of the log, or lie below what the slot inherits.
                 if unflushed.spans.get(&lived).is_some_and(|span| span.wal == *wal) {
                     headers.entry(lived).or_default().push(header);
-                } else if is_planted(Bug::ReplayWithoutEpoch) {
-                    let of =
-                        unflushed.spans.iter().find(|((slot, _), span)| *slot == lived.0 && span.wal == *wal);
-                    if let Some((lived, _)) = of {
-                        headers.entry(*lived).or_default().push(header);
-                    }
                 }
             }
         }

@@ -30,13 +30,15 @@ RATE = 1_000
 LOAD_SECONDS_MAX = 600
 PATIENCE_SECONDS = 60
 RESUMED_BATCHES = 50
-# The fleet's flushes and manifests are seconds apart.
+# Seconds between flushes and manifests, so that whoever opens a slot needs what the store holds.
+STORAGE = {"chunk_bytes": 4 * 2**20, "chunk_age_ms": 3000, "manifest_flushes_max": 4}
 LEAD_SECONDS = 20
 
 
 def play(fault):
     toolchains = Toolchains(ROOT, fault.work / "install")
-    plan = Plan(fault.work / "fleet", fault.arguments.headgate, etcd_binary(toolchains), python_with_moto(toolchains))
+    tools = etcd_binary(toolchains), python_with_moto(toolchains)
+    plan = Plan(fault.work / "fleet", fault.arguments.headgate, *tools, storage=STORAGE)
     fleet = plan.up(fault.say)
     journal = fault.work / "journal"
     try:

@@ -16,6 +16,10 @@ const ATTEMPTS: usize = 100;
 
 /// The error names the first violation.
 pub(crate) async fn check(world: &World) -> Result<(), String> {
+    // A store that went back in time does not know what was done on the strength of what it has forgotten.
+    if let Some(violation) = world.removals.violation().filter(|_| !world.options.restored) {
+        return Err(violation);
+    }
     let partitions = world.history.partitions.lock().expect("no panic under the lock").clone();
     for (key, (slot, history)) in partitions {
         let at = PartitionAddress { key, slot };

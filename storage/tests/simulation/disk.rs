@@ -2,16 +2,62 @@
 
 use std::io::IoSlice;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 
+use futures_util::FutureExt as _;
 use headgate_log::disk::{Disk, DiskError, DiskFile, ForgetfulDisk};
+use headgate_metadata::id::{WalId, WalPosition};
+use headgate_metadata::keys;
+use headgate_metadata::record::{FlushedRecord, Record as _, WalRecord, WalState};
+use headgate_metadata::simulated::SimulatedStore;
+use headgate_metadata::store::{MetadataStore as _, Select};
+
+/// Watches that no WAL goes while it is needed: a copy that is missed later is a loss only together with other faults, so it is
+/// noticed here (`storage/PROTOCOL.md` §6.5).
+#[derive(Debug, Clone)]
+pub(crate) struct Removals {
+    store: SimulatedStore,
+    violation: Arc<Mutex<Option<String>>>,
+}
+
+impl Removals {
+    /// `store` is the metadata store itself, without faults.
+    pub(crate) fn new(store: SimulatedStore) -> Self {
+        Self { store, violation: Arc::default() }
+    }
+
+    /// The first removal of what was needed.
+    pub(crate) fn violation(&self) -> Option<String> {
+        self.violation.lock().expect("no panic under the lock").clone()
+    }
+
+    /// The directory of a WAL is about to go.
+    fn goes(&self, dir: &Path) {
+        let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        let Ok(wal) = name.parse::<WalId>() else { return };
+        let selects = [Select::Key(keys::wal(wal)), Select::Key(keys::flushed(wal))];
+        // There is nothing to wait for without faults.
+        let snapshot = self.store.read(&selects).now_or_never().expect("no waiting").expect("no faults");
+        let Some(entry) = snapshot.results[0].first() else { return };
+        let record = WalRecord::decode(&entry.value).expect("a WAL record");
+        let flushed =
+            snapshot.results[1].first().map(|entry| FlushedRecord::decode(&entry.value).expect("a position"));
+        let flushed = flushed.map_or(WalPosition::new(0), |flushed| flushed.position);
+        if !matches!(record.state, WalState::Sealed { end } if flushed >= end) {
+            let text =
+                format!("the files of WAL {wal} went, which is {:?} and flushed to {flushed}", record.state);
+            self.violation.lock().expect("no panic under the lock").get_or_insert(text);
+        }
+    }
+}
 
 /// The disk of one process. What lies on it is the [`ForgetfulDisk`], which outlives the process.
 #[derive(Debug, Clone)]
 pub(crate) struct MortalDisk {
     pub(crate) inner: ForgetfulDisk,
     life: Arc<Life>,
+    removals: Removals,
 }
 
 #[derive(Debug)]
@@ -21,9 +67,9 @@ struct Life {
 }
 
 impl MortalDisk {
-    pub(crate) fn new(inner: ForgetfulDisk) -> Self {
+    pub(crate) fn new(inner: ForgetfulDisk, removals: Removals) -> Self {
         let life = Life { operations_left: AtomicI64::new(i64::MAX), dead: AtomicBool::new(false) };
-        Self { inner, life: Arc::new(life) }
+        Self { inner, life: Arc::new(life), removals }
     }
 
     /// The disk dies after this many more changes.
@@ -90,6 +136,7 @@ impl Disk for MortalDisk {
     }
     fn remove_dir(&self, dir: &Path) -> Result<(), DiskError> {
         self.change(dir)?;
+        self.removals.goes(dir);
         self.inner.remove_dir(dir)
     }
     fn read_file(&self, path: &Path) -> Result<Vec<u8>, DiskError> {

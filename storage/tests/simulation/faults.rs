@@ -15,10 +15,50 @@ use tokio::time::sleep;
 use crate::process::Machine;
 use crate::world::{SLOTS, World};
 
+/// What can be done to the world at once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Strike {
+    Kill,
+    /// What was not synced is lost or torn.
+    PowerCut,
+    /// Within its next writes.
+    DyingDisk,
+    PowerCutEverywhere,
+    /// Between two nodes; one way or both.
+    LinkCut,
+    CutOffFromPeers,
+    CutOffFromMetadata,
+    /// Replies and requests of transactions are lost.
+    LostTransactions,
+    /// Requests of one node to the metadata store, or the replies, take seconds.
+    SlowMetadata,
+    SlowNode,
+    StoreAway,
+    /// With the reply of a PUT lost, and a clock that is off.
+    Moves,
+    /// Death right after something was decided.
+    Ambush,
+    /// A power cut right after the WAL of the victim has got other members, or was sealed.
+    AmbushOfOwner,
+    /// What nodes do now and then, now.
+    Tidy,
+    LostDisk,
+}
+
+impl Strike {
+    /// As often as each is drawn where all are.
+    #[rustfmt::skip]
+    const ALL: [Self; 18] = [
+        Self::Kill, Self::Kill, Self::PowerCut, Self::DyingDisk, Self::PowerCutEverywhere, Self::LinkCut, Self::LinkCut,
+        Self::CutOffFromPeers, Self::CutOffFromMetadata, Self::LostTransactions, Self::SlowMetadata, Self::SlowNode,
+        Self::StoreAway, Self::Moves, Self::Ambush, Self::Ambush, Self::Tidy, Self::LostDisk,
+    ];
+}
+
 /// Strikes as often as the options say.
 pub(crate) async fn strike(world: &Arc<World>) {
     for _ in 0..world.options.faults {
-        sleep(Duration::from_millis(world.between(100, 2500))).await;
+        sleep(Duration::from_millis(world.between(100, world.options.pause_max_ms))).await;
         bury_the_dead(world).await;
         strike_once(world).await;
     }
@@ -53,20 +93,21 @@ fn any(world: &World) -> Arc<Machine> {
 async fn strike_once(world: &Arc<World>) {
     let machine = any(world);
     let node = machine.id;
-    match world.between(0, 17) {
-        0 | 1 => {
+    let strikes = world.options.only.unwrap_or(&Strike::ALL);
+    match strikes[world.between(0, strikes.len() as u64) as usize] {
+        Strike::Kill => {
             world.trace.note(format_args!("kill {node}"));
             machine.kill(world, None).await;
             let world = Arc::clone(world);
             tokio::spawn(async move { restart_later(&world, &machine).await });
         }
-        2 => {
+        Strike::PowerCut => {
             world.trace.note(format_args!("power cut at {node}"));
             machine.kill(world, Some(world.draw())).await;
             let world = Arc::clone(world);
             tokio::spawn(async move { restart_later(&world, &machine).await });
         }
-        3 => {
+        Strike::DyingDisk => {
             let process = machine.process.lock().expect("no panic under the lock").clone();
             if let Some(process) = process {
                 let operations = world.between(0, 40);
@@ -74,7 +115,7 @@ async fn strike_once(world: &Arc<World>) {
                 process.disk.die_after(operations as i64);
             }
         }
-        4 => {
+        Strike::PowerCutEverywhere => {
             world.trace.note("power cut everywhere");
             for machine in &world.machines {
                 machine.kill(world, Some(world.draw())).await;
@@ -86,7 +127,7 @@ async fn strike_once(world: &Arc<World>) {
                 }
             }
         }
-        5 | 6 => {
+        Strike::LinkCut => {
             let other = any(world).id;
             let both = world.between(0, 2) == 0;
             world.trace.note(format_args!("link {node} → {other} cut, both ways: {both}"));
@@ -96,7 +137,7 @@ async fn strike_once(world: &Arc<World>) {
             }
             heal_links_later(world);
         }
-        7 => {
+        Strike::CutOffFromPeers => {
             world.trace.note(format_args!("{node} cut off from its peers"));
             for other in world.machines.iter().map(|machine| machine.id).filter(|other| *other != node) {
                 world.network.block(node, other);
@@ -104,7 +145,7 @@ async fn strike_once(world: &Arc<World>) {
             }
             heal_links_later(world);
         }
-        8 => {
+        Strike::CutOffFromMetadata => {
             world.trace.note(format_args!("{node} cut off from the metadata store"));
             machine.cut_off.store(true, Ordering::SeqCst);
             let (world, after) = (Arc::clone(world), world.between(200, 6000));
@@ -114,17 +155,24 @@ async fn strike_once(world: &Arc<World>) {
                 machine.cut_off.store(false, Ordering::SeqCst);
             });
         }
-        9 => {
+        Strike::LostTransactions => {
             let count = world.between(1, 4);
             world.trace.note(format_args!("{count} transactions of {node} lose their way"));
             machine.replies_lost.store(count as i64, Ordering::SeqCst);
         }
-        10 => {
+        Strike::SlowMetadata => {
+            let count = world.between(1, 8);
+            world.trace.note(format_args!("{count} operations of {node} in the metadata store take long"));
+            machine.slow_operations.store(count as i64, Ordering::SeqCst);
+        }
+        Strike::SlowNode => {
             world.trace.note(format_args!("{node} is slow"));
-            world.network.slow(node, Duration::from_millis(world.between(100, 900)));
+            // Some so slow that they are taken for silent, some just not.
+            let by = if world.between(0, 2) == 0 { world.between(20, 240) } else { world.between(240, 900) };
+            world.network.slow(node, Duration::from_millis(by));
             heal_links_later(world);
         }
-        11 => {
+        Strike::StoreAway => {
             world.trace.note("object store refuses");
             world.objects.fail_all(Some(Fault::Unavailable));
             let (world, after) = (Arc::clone(world), world.between(500, 20_000));
@@ -134,17 +182,18 @@ async fn strike_once(world: &Arc<World>) {
                 world.objects.fail_all(None);
             });
         }
-        12 => {
+        Strike::Moves => {
             world.objects.fail_next(StoreCall::Put, Fault::LostReply);
             machine.clock.skew(world.between(0, 1000) as i64 - 500);
             move_slots(world, node).await;
         }
-        13 | 14 => ambush(world).await,
-        15 => {
+        Strike::Ambush => ambush(world).await,
+        Strike::AmbushOfOwner => ambush_owner(world).await,
+        Strike::Tidy => {
             world.trace.note(format_args!("{node} tidies up"));
             tokio::spawn(tidy(machine));
         }
-        _ => lose_disk(world, &machine).await,
+        Strike::LostDisk => lose_disk(world, &machine).await,
     }
 }
 
@@ -172,21 +221,40 @@ async fn tidy(machine: Arc<Machine>) {
 /// where a protocol breaks that only nearly holds.
 async fn ambush(world: &Arc<World>) {
     let prefix = [keys::WALS, keys::SLOTS, "flushed/"][world.between(0, 3) as usize];
-    let from = world.store.revision().await.expect("the store itself does not fail");
-    let Ok(mut watch) = world.store.watch(prefix, from).await else { return };
-    let changes = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
-    let Ok(Ok(changes)) = changes else { return };
-    let Some(event) = changes.events.first() else { return };
-    sleep(Duration::from_micros(world.between(0, 4000))).await;
+    let Some(key) = next_change(world, prefix).await else { return };
     // Mostly whoever owns what changed.
-    let owner = event.key.split(['/', '-']).nth(1).and_then(|node| node.parse().ok()).map(NodeId::new);
-    let owner = owner.filter(|owner| world.machines.iter().any(|machine| machine.id == *owner));
-    let victim = match owner {
-        Some(owner) if prefix != keys::SLOTS && world.between(0, 3) > 0 => Arc::clone(world.machine(owner)),
+    let victim = match owner_of(world, &key) {
+        Some(owner) if prefix != keys::SLOTS && world.between(0, 3) > 0 => owner,
         _ => any(world),
     };
     let power = (world.between(0, 2) == 0).then(|| world.draw());
-    world.trace.note(format_args!("{} dies right after `{}` changed", victim.id, event.key));
+    strike_down(world, victim, power, &key).await;
+}
+
+async fn ambush_owner(world: &Arc<World>) {
+    let Some(key) = next_change(world, keys::WALS).await else { return };
+    let Some(victim) = owner_of(world, &key) else { return };
+    strike_down(world, victim, Some(world.draw()), &key).await;
+}
+
+/// The key that changes next, if one does soon; known within milliseconds.
+async fn next_change(world: &Arc<World>, prefix: &str) -> Option<String> {
+    let from = world.store.revision().await.expect("the store itself does not fail");
+    let mut watch = world.store.watch(prefix, from).await.ok()?;
+    let changes = tokio::time::timeout(Duration::from_secs(4), watch.next()).await;
+    let key = changes.ok()?.ok()?.events.first()?.key.clone();
+    sleep(Duration::from_micros(world.between(0, 4000))).await;
+    Some(key)
+}
+
+/// The machine of which the node number stands in the key of a WAL.
+fn owner_of(world: &World, key: &str) -> Option<Arc<Machine>> {
+    let node = key.split(['/', '-']).nth(1)?.parse().ok().map(NodeId::new)?;
+    world.machines.iter().find(|machine| machine.id == node).cloned()
+}
+
+async fn strike_down(world: &Arc<World>, victim: Arc<Machine>, power: Option<u64>, after: &str) {
+    world.trace.note(format_args!("{} dies right after `{after}` changed", victim.id));
     victim.kill(world, power).await;
     let world = Arc::clone(world);
     tokio::spawn(async move { restart_later(&world, &victim).await });

@@ -28,6 +28,7 @@ mod world;
 
 use std::time::Duration;
 
+use faults::Strike;
 use world::{Options, World};
 
 /// Seeds within which every planted bug is caught.
@@ -37,6 +38,8 @@ const PLANTED_SEEDS: u64 = 1000;
 const SEEDS: u64 = 200;
 /// Seeds of ordinary runs in which the metadata store goes back in time.
 const RESTORED_SEEDS: u64 = 60;
+/// Seeds of ordinary runs for each choice of few faults.
+const CONCENTRATED_SEEDS: u64 = 10;
 
 fn number(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is not a number")))
@@ -92,7 +95,7 @@ fn check_all(seeds: u64, options: Options) {
 
 #[test]
 fn every_seed_keeps_what_was_acknowledged() {
-    check_all(SEEDS, Options::default());
+    check_all(SEEDS, ORDINARY);
 }
 
 /// Whatever happened before: the metadata store is put back to an earlier moment, every node refuses to go on, a rebuild brings it
@@ -103,7 +106,79 @@ fn section_6_6_every_seed_stands_a_metadata_store_that_went_back_in_time() {
 }
 
 /// Fewer faults than else: what follows is long.
-const RESTORED: Options = Options { machines: 3, faults: 8, producers: 4, restored: true };
+const RESTORED: Options = Options { faults: 8, restored: true, ..ORDINARY };
+/// Whatever can happen.
+const ORDINARY: Options =
+    Options { machines: 3, faults: 12, producers: 4, restored: false, pause_max_ms: 2500, only: None };
+
+/// Few kinds of faults, but many strikes: two rare things happen at the same time.
+const fn concentrated(only: &'static [Strike]) -> Options {
+    Options { faults: 40, pause_max_ms: 600, only: Some(only), ..ORDINARY }
+}
+
+/// Moves whose transactions lose their way, so that slots are gone, or came back, unnoticed.
+const UNCERTAIN_MOVES: Options =
+    concentrated(&[Strike::LostTransactions, Strike::LostTransactions, Strike::Moves]);
+/// Both owners of a slot write manifests of it.
+const MOVES_WITH_MANIFESTS: Options =
+    concentrated(&[Strike::Moves, Strike::LostTransactions, Strike::Tidy, Strike::SlowNode]);
+/// Slots move to a node of which the WAL is being sealed and retired.
+const SLOW_MOVES: Options = Options {
+    faults: 80,
+    ..concentrated(&[
+        Strike::Moves,
+        Strike::SlowMetadata,
+        Strike::Kill,
+        Strike::Tidy,
+        Strike::Tidy,
+        Strike::Tidy,
+        Strike::Tidy,
+    ])
+};
+/// Slots come back to a WAL that is replayed.
+const MOVES_AND_KILLS: Options = concentrated(&[Strike::Moves, Strike::Moves, Strike::Moves, Strike::Kill]);
+/// Several nodes flush a sealed WAL.
+const SLOW_FLUSHES: Options = Options {
+    pause_max_ms: 2500,
+    ..concentrated(&[Strike::SlowMetadata, Strike::SlowMetadata, Strike::Kill, Strike::Tidy])
+};
+/// A mirror falls behind, and then its owner loses power.
+const SLOW_MIRRORS: Options = concentrated(&[Strike::SlowNode, Strike::AmbushOfOwner, Strike::AmbushOfOwner]);
+/// Nodes look at WALs that others have just begun, and disks are lost.
+const OLD_NEWS: Options =
+    Options { faults: 80, ..concentrated(&[Strike::SlowMetadata, Strike::Tidy, Strike::Tidy, Strike::Kill]) };
+
+#[test]
+fn every_seed_stands_rare_things_at_the_same_time() {
+    for options in [
+        UNCERTAIN_MOVES,
+        MOVES_WITH_MANIFESTS,
+        SLOW_MOVES,
+        MOVES_AND_KILLS,
+        SLOW_FLUSHES,
+        SLOW_MIRRORS,
+        OLD_NEWS,
+    ] {
+        check_all(CONCENTRATED_SEEDS, options);
+    }
+}
+
+/// What brings a bug to light.
+#[cfg(feature = "planted-bugs")]
+fn options_for(bug: headgate_storage::planted::Bug) -> Options {
+    use headgate_storage::planted::Bug;
+    match bug {
+        Bug::WayBackUnnoticed => RESTORED,
+        Bug::DeletionBecauseAbsent => OLD_NEWS,
+        Bug::SwapBeforeCatchUp => SLOW_MIRRORS,
+        Bug::ManifestWithoutSlotKey => MOVES_WITH_MANIFESTS,
+        Bug::ForeignFlushTakenForOwn => SLOW_FLUSHES,
+        Bug::MoveEndedByRead => UNCERTAIN_MOVES,
+        Bug::TargetNotCompared => SLOW_MOVES,
+        Bug::ReplayWithoutEpoch => MOVES_AND_KILLS,
+        _ => ORDINARY,
+    }
+}
 
 /// Every planted bug is caught: each within this many seeds.
 #[cfg(feature = "planted-bugs")]
@@ -121,7 +196,7 @@ fn every_planted_bug_is_caught() {
         let seeds = number("HEADGATE_SIM_SEEDS").unwrap_or(PLANTED_SEEDS);
         let caught = (0..seeds).find_map(|seed| {
             // A planted bug may also break a run outright; that is noticed too.
-            let options = if bug == Bug::WayBackUnnoticed { RESTORED } else { Options::default() };
+            let options = options_for(bug);
             let ran = std::panic::catch_unwind(|| run(seed, options).1);
             match ran {
                 Ok(Ok(())) => None,
@@ -140,7 +215,7 @@ fn every_planted_bug_is_caught() {
 
 #[test]
 fn the_same_seed_gives_the_same_run() {
-    for (seed, options) in [(3, Options::default()), (42, Options::default()), (7, RESTORED)] {
+    for (seed, options) in [(3, ORDINARY), (42, ORDINARY), (7, RESTORED)] {
         let (first, _) = run(seed, options);
         let (second, _) = run(seed, options);
         let differs = first.lines().zip(second.lines()).position(|(first, second)| first != second);

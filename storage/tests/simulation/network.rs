@@ -34,12 +34,16 @@ struct Links {
     /// Nodes whose traffic is slow, by this much each way.
     slow: BTreeMap<NodeId, Duration>,
     pipes: BTreeMap<(NodeId, NodeId), mpsc::UnboundedSender<InFlight>>,
+    /// How often each node has lost power: what it had sent and is on its way is lost with it.
+    power_cuts: BTreeMap<NodeId, u64>,
 }
 
 struct InFlight {
     arrives: Instant,
     call: PeerCall,
     answer: oneshot::Sender<PeerReply>,
+    /// Power cuts of the sender before it was sent.
+    power_cuts: u64,
 }
 
 impl SimulatedNetwork {
@@ -50,6 +54,7 @@ impl SimulatedNetwork {
             blocked: BTreeSet::new(),
             slow: BTreeMap::new(),
             pipes: BTreeMap::new(),
+            power_cuts: BTreeMap::new(),
         };
         Self(Arc::new(Mutex::new(links)), trace)
     }
@@ -63,9 +68,12 @@ impl SimulatedNetwork {
         self.links().services.insert(node, service);
     }
 
-    /// The process is gone: its connections are reset.
-    pub(crate) fn detach(&self, node: NodeId) {
+    /// The process is gone: its connections are reset. What it has sent still arrives, unless its machine lost power.
+    pub(crate) fn detach(&self, node: NodeId, is_power_cut: bool) {
         let mut links = self.links();
+        if is_power_cut {
+            *links.power_cuts.entry(node).or_default() += 1;
+        }
         links.services.remove(&node);
         links.pipes.retain(|(from, to), _| *from != node && *to != node);
     }
@@ -123,13 +131,18 @@ impl SimulatedNetwork {
             tokio::spawn(self.clone().carry(from, to, queue));
             pipe
         });
-        drop(pipe.send(InFlight { arrives, call, answer }));
+        let pipe = pipe.clone();
+        let power_cuts = links.power_cuts.get(&from).copied().unwrap_or_default();
+        drop(pipe.send(InFlight { arrives, call, answer, power_cuts }));
         answered
     }
 
     async fn carry(self, from: NodeId, to: NodeId, mut queue: mpsc::UnboundedReceiver<InFlight>) {
-        while let Some(InFlight { arrives, call, answer }) = queue.recv().await {
+        while let Some(InFlight { arrives, call, answer, power_cuts }) = queue.recv().await {
             tokio::time::sleep_until(arrives).await;
+            if self.links().power_cuts.get(&from).copied().unwrap_or_default() != power_cuts {
+                continue;
+            }
             if self.is_blocked(from, to) {
                 // Swallowed; the caller learns of it when it takes the connection for dead.
                 tokio::spawn(async move {

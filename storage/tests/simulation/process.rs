@@ -32,6 +32,8 @@ pub(crate) struct Machine {
     pub(crate) cut_off: Arc<AtomicBool>,
     /// Operations of the metadata store that will lose their reply.
     pub(crate) replies_lost: Arc<AtomicI64>,
+    /// Operations of the metadata store that will take long, on their way there or back.
+    pub(crate) slow_operations: Arc<AtomicI64>,
 }
 
 /// What is gone with it.
@@ -73,7 +75,10 @@ impl Machine {
         let store = world.store_of(self);
         let Ok(incarnation) = headgate_metadata::counters::next_incarnation(&store).await else { return };
         let me = (self.id, same_if_planted(self.id, incarnation));
-        let disk = MortalDisk::new(self.platter.lock().expect("no panic under the lock").clone());
+        let disk = MortalDisk::new(
+            self.platter.lock().expect("no panic under the lock").clone(),
+            world.removals.clone(),
+        );
         let fatal = Arc::new(AtomicBool::new(false));
         let mirrors = Mirrors::new(MirrorParts {
             me,
@@ -152,7 +157,7 @@ impl Machine {
     /// SIGKILL. With `power_seed` the machine loses power too: what was not synced may be torn or gone.
     pub(crate) async fn kill(&self, world: &Arc<World>, power_seed: Option<u64>) {
         let Some(process) = self.process.lock().expect("no panic under the lock").take() else { return };
-        world.network.detach(self.id);
+        world.network.detach(self.id, power_seed.is_some());
         process.disk.die_after(0);
         process.life.abort();
         let node = process.node.borrow().clone();
@@ -181,13 +186,19 @@ pub(crate) fn store_client(shared: &SimulatedStore, machine: &Machine, world: &W
     use headgate_metadata::simulated::{Fate, Operation, Passage};
     use rand::Rng;
     let (cut_off, replies_lost) = (Arc::clone(&machine.cut_off), Arc::clone(&machine.replies_lost));
-    let random = Arc::clone(&world.random);
+    let (random, slow_operations) = (Arc::clone(&world.random), Arc::clone(&machine.slow_operations));
     shared.client(move |operation: Operation<'_>| {
         let mut random = random.lock().expect("no panic under the lock");
         let way = |random: &mut rand::rngs::StdRng| {
             std::time::Duration::from_micros(random.random_range(200..4000))
         };
-        let (before, after) = (way(&mut random), way(&mut random));
+        let (mut before, mut after) = (way(&mut random), way(&mut random));
+        let can_be_slow = matches!(operation, Operation::Commit(_) | Operation::Read(_));
+        if can_be_slow && slow_operations.fetch_sub(1, Ordering::SeqCst) > 0 {
+            let long = if random.random_bool(0.5) { &mut before } else { &mut after };
+            let longest = if random.random_bool(0.5) { 2_000 } else { 30_000 };
+            *long = std::time::Duration::from_millis(random.random_range(100..longest));
+        }
         let fate = if cut_off.load(Ordering::SeqCst) {
             // Half of what is sent into the cut never arrives and half is not even sent.
             if random.random_bool(0.5) { Fate::NotSent } else { Fate::RequestLost }

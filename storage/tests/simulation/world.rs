@@ -17,6 +17,8 @@ use rand::{Rng, SeedableRng};
 use tokio::time::{Instant, sleep};
 
 use crate::clock::SimulatedClock;
+use crate::disk::Removals;
+use crate::faults::Strike;
 use crate::history::History;
 use crate::network::SimulatedNetwork;
 use crate::process::{Machine, store_client};
@@ -39,12 +41,10 @@ pub(crate) struct Options {
     pub(crate) producers: u32,
     /// Whether the metadata store is put back to an earlier moment at the end, and rebuilt.
     pub(crate) restored: bool,
-}
-
-impl Default for Options {
-    fn default() -> Self {
-        Self { machines: 3, faults: 12, producers: 4, restored: false }
-    }
+    /// The longest time between two faults.
+    pub(crate) pause_max_ms: u64,
+    /// Only these faults; `None` = all.
+    pub(crate) only: Option<&'static [Strike]>,
 }
 
 pub(crate) struct World {
@@ -56,6 +56,7 @@ pub(crate) struct World {
     pub(crate) objects: FaultyObjects,
     pub(crate) machines: Vec<Arc<Machine>>,
     pub(crate) history: History,
+    pub(crate) removals: Removals,
     pub(crate) stopping: AtomicBool,
 }
 
@@ -83,6 +84,7 @@ impl World {
                 starting: AtomicBool::new(false),
                 cut_off: Arc::new(AtomicBool::new(false)),
                 replies_lost: Arc::new(AtomicI64::new(0)),
+                slow_operations: Arc::new(AtomicI64::new(0)),
             })
         };
         let machines = (1..=options.machines).map(|id| machine(id, &mut random)).collect();
@@ -91,6 +93,7 @@ impl World {
             options,
             trace,
             network,
+            removals: Removals::new(store.clone()),
             store,
             objects: FaultyObjects::new(),
             machines,
@@ -197,6 +200,7 @@ impl World {
         for machine in &self.machines {
             machine.cut_off.store(false, Ordering::SeqCst);
             machine.replies_lost.store(0, Ordering::SeqCst);
+            machine.slow_operations.store(0, Ordering::SeqCst);
             let process = machine.process.lock().expect("no panic under the lock").clone();
             if let Some(process) = process {
                 process.disk.spare();
