@@ -18,7 +18,7 @@
 //! |---|---|---|
 //! | `headgate_gateway_throttles_total` | `cluster`, `limit` | answers with a throttle time |
 //! | `headgate_gateway_throttled_seconds_total` | `cluster`, `limit` | throttle times told, together |
-//! | `headgate_gateway_quota_use` | `cluster`, `quota` | bytes or requests a second, all gateways together, as last heard |
+//! | `headgate_gateway_quota_used_total` | `cluster`, `quota` | bytes or requests through this gateway, as the coordinator has counted them |
 //! | `headgate_gateway_quota_limit` | `cluster`, `quota` | what the quota allows a second |
 
 use std::sync::atomic::AtomicU64;
@@ -110,7 +110,7 @@ pub(crate) struct GatewayMetrics {
     inflight_bytes: Gauge,
     throttles: Family<ThrottleLabel, Counter>,
     throttled_seconds: Family<ThrottleLabel, Counter<f64, AtomicU64>>,
-    quota_use: Family<ClusterQuotaLabel, Gauge>,
+    quota_used: Family<ClusterQuotaLabel, Counter>,
     quota_limit: Family<ClusterQuotaLabel, Gauge>,
     quota_refusals: Family<QuotaLabel, Counter>,
     quota_unanswered: Counter,
@@ -140,7 +140,7 @@ impl GatewayMetrics {
         let tenants = tenants.sub_registry_with_prefix("headgate_gateway");
         tenants.register("throttles", "Answers with a throttle time", metrics.throttles.clone());
         tenants.register("throttled_seconds", "Throttle times told", metrics.throttled_seconds.clone());
-        tenants.register("quota_use", "Use a second, all gateways together", metrics.quota_use.clone());
+        tenants.register("quota_used", "Use of a quota through this gateway", metrics.quota_used.clone());
         tenants.register("quota_limit", "The quota a second", metrics.quota_limit.clone());
         metrics
     }
@@ -179,10 +179,10 @@ impl GatewayMetrics {
         self.throttled_seconds.get_or_create(&label).inc_by(throttle.time.as_secs_f64());
     }
 
-    /// What a cluster uses of a quota a second, all gateways together, as last heard.
-    pub(crate) fn set_quota(&self, cluster: ClusterId, quota: QuotaKey, used: u64, limit: u64) {
+    /// A cluster has used so much more of a quota through this gateway, and may use so much a second through all.
+    pub(crate) fn observe_quota(&self, cluster: ClusterId, quota: QuotaKey, used: u64, limit: u64) {
         let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: quota.name() };
-        self.quota_use.get_or_create(&label).set(i64::try_from(used).unwrap_or(i64::MAX));
+        self.quota_used.get_or_create(&label).inc_by(used);
         self.quota_limit.get_or_create(&label).set(i64::try_from(limit).unwrap_or(i64::MAX));
     }
 
@@ -195,7 +195,7 @@ impl GatewayMetrics {
         }
         for flow in Flow::ALL {
             let label = ClusterQuotaLabel { cluster: cluster.to_string(), quota: flow.quota().name() };
-            self.quota_use.remove(&label);
+            self.quota_used.remove(&label);
             self.quota_limit.remove(&label);
         }
     }
@@ -255,7 +255,7 @@ mod tests {
         let cluster = ClusterId::from_random(1);
         let limit = Limit::Quota(QuotaKey::RequestsPerSecond);
         metrics.observe_throttle(cluster, Throttle { limit, time: Duration::from_millis(5) });
-        metrics.set_quota(cluster, QuotaKey::RequestsPerSecond, 1, 2);
+        metrics.observe_quota(cluster, QuotaKey::RequestsPerSecond, 1, 2);
         metrics.observe_quota_refused(QuotaKey::GroupsMax);
         metrics.observe_quota_unanswered();
         let mut shown = String::new();

@@ -45,7 +45,7 @@ fn explain_flow(state: &State, flow: Flow, now: Duration) -> FlowExplanation {
     FlowExplanation {
         quota: flow.quota(),
         limit,
-        used: bucket.cluster_rate(),
+        used: bucket.cluster_rate(now),
         share: bucket.is_contended().then(|| bucket.rate() as u64),
         node: bucket.node_rate().map(|rate| rate as u64),
         waiting: bucket.waiting(),

@@ -10,7 +10,9 @@ use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
 use headgate_metadata::id::Revision;
 use headgate_storage_client::Caller;
-use headgate_storage_client::quota::{ANSWER_MAX, Flow, QuotaGrant, QuotaReport, REPORT_INTERVAL};
+use headgate_storage_client::quota::{
+    ANSWER_MAX, Flow, QuotaGrant, QuotaLease, QuotaReport, REPORT_INTERVAL,
+};
 use tokio::select;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -111,7 +113,10 @@ fn look(shared: &Shared, tenant: &TenantQuota, may_report: bool) -> Look {
 fn take(shared: &Shared, tenant: &TenantQuota, grant: &QuotaGrant) {
     let (mut state, now) = (tenant.lock(), tenant.now());
     tenant.collect_all(&mut state, now);
+    let counted = |lease: &QuotaLease| Flow::ALL.map(|flow| lease.flow(flow).counted());
+    let before = counted(&state.lease);
     state.lease.grant(grant, now);
+    let after = counted(&state.lease);
     for flow in Flow::ALL {
         if state.lease.flow(flow).is_contended() {
             tenant.note_scarce(flow, now);
@@ -122,8 +127,9 @@ fn take(shared: &Shared, tenant: &TenantQuota, grant: &QuotaGrant) {
     tenant.news.notify_waiters();
     let limits = state.terms.limits;
     drop(state);
-    for (flow, grant) in Flow::ALL.into_iter().zip(&grant.flows) {
-        shared.metrics.set_quota(tenant.cluster, flow.quota(), grant.cluster_rate, limits.get(flow.quota()));
+    for (flow, (before, after)) in Flow::ALL.into_iter().zip(before.into_iter().zip(after)) {
+        let used = after.saturating_sub(before);
+        shared.metrics.observe_quota(tenant.cluster, flow.quota(), used, limits.get(flow.quota()));
     }
 }
 

@@ -98,6 +98,10 @@ class Toolchains:
             self.debian("etcd", "etcd-server")
 
     @once
+    def prometheus(self):
+        self.debian("prometheus", "prometheus")
+
+    @once
     def python(self):
         """A virtual environment with the pinned packages; returns its interpreter."""
         return self.environment("venv", "requirements.txt") / "python"

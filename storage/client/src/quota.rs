@@ -41,6 +41,8 @@ pub const REPORT_INTERVAL: Duration = Duration::from_millis(200);
 pub const CONTENDED_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a grant may be drawn on: two reports may be lost without a gap.
 pub const LEASE: Duration = Duration::from_millis(600);
+/// Over which time the use that people are told is averaged: clients that are held back come in bursts.
+pub const TOLD_OVER: Duration = Duration::from_secs(5);
 /// How long a gateway waits for an answer until it goes on with its last share.
 pub const ANSWER_MAX: Duration = Duration::from_millis(300);
 /// How often a gateway without work reports the connections it holds.
@@ -180,7 +182,7 @@ pub struct FlowGrant {
     /// The tokens asked for were not there: clients are slowed down and told so.
     #[n(3)]
     pub contended: bool,
-    /// What the cluster uses a second, all gateways together.
+    /// What the cluster uses a second, all gateways together, averaged over some seconds: for people, not for shares.
     #[n(4)]
     pub cluster_rate: u64,
     /// Where the true bucket stands.

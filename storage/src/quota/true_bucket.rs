@@ -21,7 +21,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use headgate_metadata::id::Incarnation;
-use headgate_storage_client::quota::{CONTENDED_INTERVAL, FlowGrant, FlowReport, LEASE};
+use headgate_storage_client::quota::{CONTENDED_INTERVAL, FlowGrant, FlowReport, LEASE, TOLD_OVER};
 
 /// How many seconds of the rate are saved up while little is used. Bounds what a window of ten seconds may hold above the
 /// quota: 4.8 %.
@@ -58,6 +58,8 @@ struct Share {
     /// What [`TrueBucket::unheard`] was by then.
     unheard: Duration,
     load: f64,
+    /// What it uses a second, as people are told, at the time `since`.
+    told: f64,
     aged: f64,
 }
 
@@ -103,6 +105,11 @@ impl Level {
     }
 }
 
+/// What is left of an average over [`TOLD_OVER`] after so many seconds.
+fn left_after(seconds: f64) -> f64 {
+    (-seconds / TOLD_OVER.as_secs_f64()).exp()
+}
+
 impl Share {
     /// What it may use, as it stands now. Counted a little longer than the gateway does, which counts from when it hears.
     fn allowed_at(&self, now: Duration) -> f64 {
@@ -114,6 +121,10 @@ impl Share {
     fn outstanding(&self, now: Duration) -> f64 {
         let lapsed = now.saturating_sub(self.since) > LEASE + LEASE / 2;
         if lapsed { 0.0 } else { (self.allowed_at(now) - self.used - self.ahead).max(0.0) }
+    }
+
+    fn told_at(&self, now: Duration) -> f64 {
+        self.told * left_after(now.saturating_sub(self.since).as_secs_f64())
     }
 
     fn weight(&self, now: Duration) -> f64 {
@@ -145,12 +156,6 @@ impl TrueBucket {
         self.rate = rate;
     }
 
-    /// What is used by all a second.
-    pub(super) fn cluster_rate(&self, now: Duration) -> f64 {
-        let live = self.shares.values().filter(|share| now.saturating_sub(share.since) <= LEASE);
-        live.map(|share| share.load).sum()
-    }
-
     /// Counts a gateway's report in, and grants.
     pub(super) fn report(&mut self, gateway: Incarnation, report: &FlowReport, now: Duration) -> FlowGrant {
         self.advance_heard(now);
@@ -167,6 +172,7 @@ impl TrueBucket {
             let new = 1.0 - (-passed / LOAD_OVER).exp();
             share.load + (more / passed - share.load) * new
         };
+        share.told += (more / passed - share.told) * (1.0 - left_after(passed));
         share.used = share.used.max(used);
         share.aged = report.aged as f64;
         let unheard = self.unheard.saturating_sub(share.unheard).as_secs_f64();
@@ -194,6 +200,7 @@ impl TrueBucket {
             ahead: 0.0,
             unheard: self.unheard,
             load: 0.0,
+            told: 0.0,
             aged: 0.0,
         };
         self.shares.insert(gateway, share);
@@ -208,7 +215,7 @@ impl TrueBucket {
         let weights: f64 = self.shares.values().map(|share| share.weight(now)).sum();
         let repaying = (1.0 + self.balance.tokens / (self.rate * REPAY_FULL)).clamp(REPAYING, 1.0);
         let ahead_max = AHEAD * self.rate / self.shares.len() as f64;
-        let cluster_rate = self.cluster_rate(now);
+        let cluster_rate = self.shares.values().map(|share| share.told_at(now)).sum::<f64>();
 
         let share = self.shares.get_mut(&gateway).expect("a gateway that reported is known");
         // What it holds and needs not is taken back. What it owes is counted in the balance already: it is forgiven here as far

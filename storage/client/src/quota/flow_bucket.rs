@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::debt::seconds;
-use super::{CONTENDED_INTERVAL, DebtBucket, FlowGrant, FlowReport, LEASE, Standing};
+use super::{CONTENDED_INTERVAL, DebtBucket, FlowGrant, FlowReport, LEASE, Standing, TOLD_OVER};
 
 /// Names a request that waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -271,9 +271,15 @@ impl FlowBucket {
         self.contended
     }
 
-    /// What the cluster uses a second, all gateways together, as last heard.
-    pub fn cluster_rate(&self) -> u64 {
-        self.cluster_rate
+    /// What the cluster uses a second, all gateways together, averaged over [`TOLD_OVER`], as last heard.
+    pub fn cluster_rate(&self, now: Duration) -> u64 {
+        let silence = self.heard.map_or(Duration::ZERO, |(_, heard)| now.saturating_sub(heard));
+        (self.cluster_rate as f64 * (-silence.as_secs_f64() / TOLD_OVER.as_secs_f64()).exp()) as u64
+    }
+
+    /// What the coordinator has counted of this gateway's use, since its start.
+    pub fn counted(&self) -> u64 {
+        self.counted
     }
 
     /// This gateway's share of the rate at present, a second.

@@ -98,6 +98,24 @@ fn one_that_takes_over_goes_on_where_the_bucket_stood() {
 }
 
 #[test]
+fn the_use_that_people_are_told_is_that_of_seconds_whatever_the_bursts() {
+    let mut quota = quota();
+    let mut told = Vec::new();
+    for tenth in 0..400 {
+        // Both gateways: 2,000 bytes every four seconds, all at once.
+        let used = 2_000 * (1 + tenth / 40);
+        for gateway in [A, B] {
+            let grant = bytes_in(&quota.exchange(&report(gateway, tenth + 1, used, 0), at(tenth * 100)));
+            told.push(grant.cluster_rate);
+        }
+    }
+    let settled = &told[told.len() / 2..];
+    assert!(settled.iter().all(|rate| (600..=1_500).contains(rate)), "{settled:?}");
+    let mean = settled.iter().sum::<u64>() / settled.len() as u64;
+    assert!((950..=1_050).contains(&mean), "{mean} of 1,000 a second");
+}
+
+#[test]
 fn limits_of_an_earlier_revision_are_not_believed() {
     let mut quota = quota();
     let raised = QuotaReport { terms: terms(1_000_000, 2), ..report(A, 1, 0, 500_000) };
