@@ -125,6 +125,8 @@ def under_load(fault, fleet, choose):
         findings += [f"{count} times {text}" for text, count in client.errors.of_kind("error").items()]
         for text, count in client.errors.of_kind("timeout").items():
             fault.say(f"allowed: {count} times {text}")
+    if group.hung:
+        fault.say(f"allowed: {group.hung} members of the group hang in librdkafka")
     fault.say(f"the group was given {len(group.read)} records, {len(probe.places)} were acknowledged to the probe")
     return rows, findings
 
@@ -251,4 +253,7 @@ if __name__ == "__main__":
         seed={"type": int, "help": "of an earlier run: the same faults in the same order"},
         minutes={"type": float, "default": 30, "help": "how long faults strike"},
     )
-    sys.exit(fault.main("fleet", play))
+    code = fault.main("fleet", play)
+    sys.stdout.flush()
+    # At once: a client that hangs would be waited for.
+    os._exit(code)

@@ -11,8 +11,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -43,9 +46,28 @@ class Gaps:
 
     def during(self, seconds):
         """The longest silence of the next seconds, which may have begun before their end."""
-        began = last = time.monotonic()
-        size, longest = self.size(), 0.0
-        while time.monotonic() - began < seconds:
+        over = time.monotonic() + seconds
+        return self.until(lambda: time.monotonic() >= over)
+
+    @contextmanager
+    def watched(self):
+        """The longest silence while the block runs, as `seconds` of what it gives."""
+        done, seen = threading.Event(), SimpleNamespace(seconds=0.0)
+
+        def watch():
+            seen.seconds = self.until(done.is_set)
+
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        try:
+            yield seen
+        finally:
+            done.set()
+            watcher.join()
+
+    def until(self, is_over):
+        size, longest, last = self.size(), 0.0, time.monotonic()
+        while not is_over():
             time.sleep(0.01)
             now, grown = time.monotonic(), self.size()
             if grown != size:
