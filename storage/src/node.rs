@@ -90,6 +90,7 @@ pub struct Node {
     housekeeping: Arc<Housekeeping>,
     /// `None` = alone: there is nobody to confirm anything.
     standing: Option<Arc<Standing>>,
+    cell: Arc<CellWatch>,
     sealed: watch::Sender<bool>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
 }
@@ -174,6 +175,7 @@ impl Node {
             flusher,
             housekeeping: Arc::new(housekeeping),
             standing,
+            cell: Arc::clone(&cell),
             sealed: watch::Sender::new(false),
             tasks: Mutex::default(),
         });

@@ -10,12 +10,14 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures_util::future::{BoxFuture, ready};
+use headgate_metadata::slot_owners::SlotOwner;
 use headgate_storage_client::Storage;
 use headgate_storage_client::remote::message::{
     AllocateProducerIdCall, AppendCall, AwaitDataCall, ChargePartitionsCall, ChargeQuotaCall,
     CommitOffsetsCall, DataAwaited, DeleteGroupCall, DescribeGroupCall, EpochEndCall, ExchangeQuotaCall,
     FetchOffsetsCall, HeartbeatCall, JoinGroupCall, LeaveGroupCall, ListGroupsCall, Malformed, OffsetsAtCall,
-    Operation, PartitionSizesCall, ReadAnswer, ReadCall, ReportSentCall, SyncGroupCall, kind, rejected,
+    Operation, OwnerTold, OwnersCall, OwnersTold, PartitionSizesCall, ReadAnswer, ReadCall, ReportSentCall,
+    SyncGroupCall, kind, rejected,
 };
 use headgate_storage_client::wire::{Message, PeerIdentity, Service};
 use tracing::warn;
@@ -131,6 +133,10 @@ impl Service for StorageService {
                     storage.partition_sizes(call.cluster, &call.slots).await
                 })
             }
+            kind::OWNERS => self.answer(message, "owners", |storage, _: OwnersCall| async move {
+                let told = |(slot, SlotOwner { wal, epoch })| OwnerTold { slot, wal, epoch };
+                OwnersTold { owners: storage.owners().into_iter().map(told).collect() }
+            }),
             kind::EXCHANGE_QUOTA | kind::CHARGE_QUOTA | kind::CHARGE_PARTITIONS => self.quota_call(message),
             _ => self.group_call(message),
         }

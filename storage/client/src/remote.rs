@@ -21,6 +21,7 @@ mod config;
 mod fan_out;
 mod lane;
 mod lanes;
+mod learning;
 pub mod message;
 mod pool;
 mod reading;
@@ -37,6 +38,7 @@ pub use config::{RemoteConfig, RemoteConfigError};
 
 use crate::wire::Dialer;
 use lanes::Lanes;
+use learning::Learned;
 use pool::Pool;
 use room::Rooms;
 use seen::Seen;
@@ -54,6 +56,7 @@ pub struct RemoteStorage {
 struct Routes {
     owners: Arc<SlotOwners>,
     pool: Arc<Pool>,
+    learned: Arc<Learned>,
 }
 
 impl RemoteStorage {
@@ -64,7 +67,8 @@ impl RemoteStorage {
         config: &RemoteConfig,
     ) -> Result<Arc<Self>, RemoteConfigError> {
         config.validate()?;
-        let routes = Routes { owners, pool: Arc::new(Pool::new(dialer, config.connections_per_node)) };
+        let pool = Arc::new(Pool::new(dialer, config.connections_per_node));
+        let routes = Routes { owners, pool, learned: Arc::default() };
         Ok(Arc::new(Self {
             lanes: Lanes::new(routes.clone()),
             rooms: Rooms::new(config.unanswered_bytes_per_cluster_max),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_metadata::slot_owners::SlotOwner;
 
 use crate::append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
 use crate::caller::Caller;
@@ -53,6 +54,9 @@ pub trait Storage: Send + std::marker::Sync + 'static {
 
     /// The current epoch of a slot, which clients see as the leader epoch of its partitions.
     async fn leader_epoch(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable>;
+
+    /// Who owns the slots of the cell, as far as has been seen here. Safety does not depend on it.
+    fn owners(&self) -> Vec<(SlotId, SlotOwner)>;
 
     /// Draws a producer id never used before. Safe to retry: an id lost is an id unused.
     async fn allocate_producer_id(&self, caller: &Caller) -> Result<ProducerId, Unavailable>;

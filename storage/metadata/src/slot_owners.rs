@@ -1,13 +1,16 @@
 //! Who owns which slot, and where that node is reached: the routing table of a gateway, kept fresh by watches.
 //!
-//! It may lag behind the truth; a node that no longer owns a slot says so, and the asker waits here for news. Nothing
-//! depends on it for safety.
+//! It may lag behind the truth; a node that no longer owns a slot says so, and the asker waits here for news, or learns from
+//! another node what that one has seen. Nothing depends on it for safety.
+//!
+//! Invariant: a slot's epoch never goes back here, whoever tells of it.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::Hash;
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
 use tokio::sync::watch;
 
 use crate::follow::{Following, News};
@@ -51,7 +54,7 @@ impl SlotOwners {
             let slot: SlotId = key.strip_prefix(keys::SLOTS)?.parse().ok()?;
             Some((slot, SlotOwner { wal: record.owner, epoch: record.epoch }))
         };
-        let sink = keep(Arc::clone(&slots), changes.clone(), slot);
+        let sink = keep(Arc::clone(&slots), changes.clone(), slot, is_behind);
         let following_slots = Following::start(Arc::clone(&store), keys::SLOTS.to_owned(), sink).await?;
         let last_known = Arc::new(DashMap::new());
         let remembered = Arc::clone(&last_known);
@@ -60,7 +63,7 @@ impl SlotOwners {
             remembered.insert(node, Arc::clone(&record));
             Some((node, record))
         };
-        let sink = keep(Arc::clone(&nodes), changes.clone(), node);
+        let sink = keep(Arc::clone(&nodes), changes.clone(), node, |_, _| false);
         let following_nodes = Following::start(store, keys::NODES.to_owned(), sink).await?;
         Ok(Arc::new(Self { slots, nodes, last_known, changes, following_slots, following_nodes }))
     }
@@ -96,6 +99,24 @@ impl SlotOwners {
         self.changes.subscribe()
     }
 
+    /// All owners, in order of the slots.
+    pub fn owners(&self) -> Vec<(SlotId, SlotOwner)> {
+        let mut owners: Vec<_> = self.slots.iter().map(|owner| (*owner.key(), *owner)).collect();
+        owners.sort_unstable_by_key(|(slot, _)| *slot);
+        owners
+    }
+
+    /// Takes in what another process has seen of the store, as far as it is newer.
+    pub fn learn(&self, told: impl IntoIterator<Item = (SlotId, SlotOwner)>) {
+        let mut changed = false;
+        for (slot, owner) in told {
+            changed |= put_unless_behind(&self.slots, slot, owner, is_behind);
+        }
+        if changed {
+            self.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
     /// Brings the table up to the store: for those who were told that it is wrong. Coalesced, at most ten times a second.
     pub async fn refresh(&self) -> Result<(), MetadataError> {
         self.following_slots.refresh().await?;
@@ -109,11 +130,32 @@ impl SlotOwners {
     }
 }
 
+fn is_behind(told: &SlotOwner, known: &SlotOwner) -> bool {
+    told.epoch < known.epoch
+}
+
+/// Whether that changed anything.
+fn put_unless_behind<K: Hash + Eq, V: PartialEq>(
+    kept: &DashMap<K, V>,
+    key: K,
+    value: V,
+    is_behind: fn(&V, &V) -> bool,
+) -> bool {
+    match kept.entry(key) {
+        Entry::Occupied(known) if *known.get() == value || is_behind(&value, known.get()) => false,
+        entry => {
+            entry.insert(value);
+            true
+        }
+    }
+}
+
 /// A sink that keeps what it needs of a prefix's records, and tells when that changed.
 fn keep<R: Record, K: Hash + Eq + Copy + Send + Sync + 'static, V: PartialEq + Send + Sync + 'static>(
     kept: Arc<DashMap<K, V>>,
     changes: watch::Sender<u64>,
     entry: impl Fn(&str, R) -> Option<(K, V)> + Send + 'static,
+    is_behind: fn(&V, &V) -> bool,
 ) -> impl FnMut(News) + Send + 'static {
     let mut by_key = HashMap::<String, K>::new();
     move |news| {
@@ -136,10 +178,7 @@ fn keep<R: Record, K: Hash + Eq + Copy + Send + Sync + 'static, V: PartialEq + S
                 Some(Ok(record)) => {
                     let Some((held, value)) = entry(&key, record) else { continue };
                     by_key.insert(key, held);
-                    if kept.get(&held).is_none_or(|known| *known != value) {
-                        kept.insert(held, value);
-                        changed = true;
-                    }
+                    changed |= put_unless_behind(&kept, held, value, is_behind);
                 }
                 Some(Err(error)) => tracing::error!(%key, %error, "record not readable; the last one stays"),
                 None => changed |= by_key.remove(&key).and_then(|held| kept.remove(&held)).is_some(),

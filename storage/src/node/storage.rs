@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use headgate_metadata::id::{
     ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId, TimestampMs,
 };
+use headgate_metadata::slot_owners::SlotOwner;
 use headgate_storage_client::quota::{Charge, ChargeOutcome, PartitionCharge, QuotaGrant, QuotaReport};
 use headgate_storage_client::{
     Append, AppendError, Appended, Caller, CommitOffsets, CommittedOffset, Completion, EpochEnd,
@@ -16,6 +17,7 @@ use headgate_storage_client::{
 use tracing::warn;
 
 use super::Node;
+use crate::chain::SlotView;
 use crate::operation::Operation;
 use crate::planted::{Bug, is_planted};
 use crate::usage;
@@ -151,6 +153,11 @@ impl Storage for Node {
         self.catch_up(caller).await;
         let found = self.reader.epoch_end(partition, epoch);
         self.if_owned(caller, partition, found).await
+    }
+
+    fn owners(&self) -> Vec<(SlotId, SlotOwner)> {
+        let told = |view: &SlotView| SlotOwner { wal: view.record.owner, epoch: view.record.epoch };
+        self.cell.with(|cell| cell.slots.iter().map(|(slot, view)| (*slot, told(view))).collect())
     }
 
     async fn leader_epoch(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {

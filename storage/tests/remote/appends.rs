@@ -1,10 +1,13 @@
 //! Appends through moves, refusals, deaths and silence.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use headgate_metadata::id::{Revision, SlotEpoch, SlotId};
+use headgate_metadata::id::{Incarnation, NodeId, Revision, SlotEpoch, SlotId, WalId};
+use headgate_metadata::simulated::{Fate, Operation, Passage, SimulatedStore};
+use headgate_metadata::slot_owners::SlotOwner;
 use headgate_storage_client::remote::RemoteConfig;
 use headgate_storage_client::{AppendError, Caller, Storage, Unavailable};
 use tokio::time::{sleep, timeout};
@@ -32,6 +35,31 @@ async fn appends_go_to_the_owner_of_their_slot_with_their_caller() {
     let seen = nodes[0].owner.last_caller().expect("it was asked");
     assert!(seen.patience <= patient(7).patience);
     assert_eq!(Caller { patience: patient(7).patience, ..seen }, patient(7));
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_cut_off_from_the_metadata_store_learns_of_a_move_from_the_nodes() {
+    let store = SimulatedStore::without_faults();
+    let (cell, nodes) = Cell::over(Arc::new(store.clone()), 3, 3).await;
+    let is_cut = Arc::new(AtomicBool::new(false));
+    let cut = Arc::clone(&is_cut);
+    let reached = move |_: Operation<'_>| {
+        if cut.load(Ordering::SeqCst) { Passage::ending(Fate::NotSent) } else { Passage::FREE }
+    };
+    let gateway = cell.gateway_over(Arc::new(store.client(reached)), &RemoteConfig::default()).await;
+    assert!(outcome(submit(&gateway, &patient(7), 0, batch(0, None))).await.is_ok());
+
+    is_cut.store(true, Ordering::SeqCst);
+    let (old, new) = (&nodes[0].owner, &nodes[1].owner);
+    old.disown(0);
+    cell.give(0, 2, 2).await;
+    new.own(0);
+    let wal = |node| WalId { node: NodeId::new(node), incarnation: Incarnation::new(u64::from(node)) };
+    // One node is behind, one has seen the move: the greater epoch counts.
+    nodes[2].owner.has_seen(0, SlotOwner { wal: wal(1), epoch: SlotEpoch::new(1) });
+    new.has_seen(0, SlotOwner { wal: wal(2), epoch: SlotEpoch::new(2) });
+    assert!(outcome(submit(&gateway, &patient(7), 0, batch(1, None))).await.is_ok());
+    assert_eq!((old.numbers(0), new.numbers(0)), (vec![0], vec![1]));
 }
 
 /// Without a producer id nobody downstream could put them back into order.

@@ -41,7 +41,11 @@ pub(crate) struct Node {
 impl Cell {
     /// Nodes 1, 2, …; slot s belongs to the node at s modulo their number.
     pub(crate) async fn new(nodes: u32, slots: u16) -> (Self, Vec<Node>) {
-        let cell = Self { authority: Authority::new(), store: Arc::new(EmbeddedStore::in_memory()) };
+        Self::over(Arc::new(EmbeddedStore::in_memory()), nodes, slots).await
+    }
+
+    pub(crate) async fn over(store: SharedStore, nodes: u32, slots: u16) -> (Self, Vec<Node>) {
+        let cell = Self { authority: Authority::new(), store };
         let mut started = Vec::new();
         for number in 1..=nodes {
             started.push(cell.start(number).await);
@@ -122,7 +126,12 @@ impl Cell {
     }
 
     pub(crate) async fn gateway_with(&self, config: &RemoteConfig) -> Arc<RemoteStorage> {
-        let owners = SlotOwners::start(Arc::clone(&self.store)).await.expect("memory does not fail");
+        self.gateway_over(Arc::clone(&self.store), config).await
+    }
+
+    /// A gateway that reaches the metadata store by `store`.
+    pub(crate) async fn gateway_over(&self, store: SharedStore, config: &RemoteConfig) -> Arc<RemoteStorage> {
+        let owners = SlotOwners::start(store).await.expect("memory does not fail");
         let dialer = TlsDialer::new(&self.authority.issue("gateway/test")).expect("usable");
         RemoteStorage::new(owners, Arc::new(dialer), config).expect("valid settings")
     }

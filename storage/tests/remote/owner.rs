@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use headgate_metadata::id::{ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_metadata::slot_owners::SlotOwner;
 use headgate_storage_client::quota::{
     Charge, ChargeOutcome, FlowGrant, PartitionCharge, QuotaGrant, QuotaReport,
 };
@@ -44,6 +45,8 @@ struct State {
     next_producer_id: u64,
     sent: Vec<(Incarnation, SentBytes)>,
     last_caller: Option<Caller>,
+    /// What it has seen of the owners of slots.
+    told: Vec<(SlotId, SlotOwner)>,
 }
 
 /// Counts a wait until it is dropped.
@@ -112,6 +115,11 @@ impl Owner {
     /// The owner knows everything up to this metadata revision.
     pub(crate) fn see(&self, revision: u64) {
         self.change(|state| state.seen = revision);
+    }
+
+    /// The owner has seen in the metadata store who owns a slot.
+    pub(crate) fn has_seen(&self, slot: u16, owner: SlotOwner) {
+        self.change(|state| state.told.push((SlotId::new(slot), owner)));
     }
 
     /// The numbers of the batches in a slot's partition.
@@ -283,6 +291,11 @@ impl Storage for Owner {
         self.ask("epoch_end");
         self.check(partition.slot).map_err(|_| ReadError::NotOwner)?;
         Ok(EpochEnd { epoch: Some(epoch), end: Some(Offset::new(7)) })
+    }
+
+    fn owners(&self) -> Vec<(SlotId, SlotOwner)> {
+        self.ask("owners");
+        self.state().told.clone()
     }
 
     async fn leader_epoch(&self, _slot: SlotId) -> Result<LeaderEpoch, Unavailable> {

@@ -10,6 +10,7 @@ use headgate_metadata::id::{
     ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
 };
 use headgate_metadata::quota::QuotaKey;
+use headgate_metadata::slot_owners::SlotOwner;
 use headgate_storage_client::quota::{
     Charge, ChargeOutcome, Charged, Flow, FlowGrant, PartitionCharge, QuotaGrant, QuotaReport,
 };
@@ -331,6 +332,10 @@ impl Storage for FakeStorage {
             epoch: known.then_some(LeaderEpoch::new(1)),
             end: known.then_some(success.high_watermark),
         })
+    }
+
+    fn owners(&self) -> Vec<(SlotId, SlotOwner)> {
+        unreachable!("gateways are not asked")
     }
 
     async fn leader_epoch(&self, _slot: SlotId) -> Result<LeaderEpoch, Unavailable> {

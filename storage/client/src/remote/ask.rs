@@ -6,7 +6,7 @@ use std::time::Duration;
 use headgate_metadata::id::{Incarnation, NodeId, SlotEpoch, SlotId};
 use headgate_metadata::record::NodeRecord;
 use tokio::select;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
 use super::Routes;
 use super::message::{Malformed, Operation};
@@ -17,6 +17,8 @@ use crate::{GroupError, ReadError, Unavailable};
 const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_millis(500);
+/// How long the metadata store may take to say who owns a slot before the nodes are asked.
+const STORE_PATIENCE: Duration = Duration::from_millis(250);
 
 /// When a question may be asked again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -156,7 +158,7 @@ impl Routes {
     }
 
     /// Waits until the slot's owner is another than the one tried, or until the given moment. The table is brought up to the
-    /// store meanwhile: whoever waits here was told, or believes, that it is wrong.
+    /// store meanwhile, or to what other nodes have seen: whoever waits here was told, or believes, that it is wrong.
     pub(super) async fn news(&self, slot: SlotId, tried: Tried, until: Instant) {
         let mut changes = self.owners.changes();
         let changed = async {
@@ -166,8 +168,10 @@ impl Routes {
             }
         };
         let refreshed = async {
+            if !matches!(timeout(STORE_PATIENCE, self.owners.refresh()).await, Ok(Ok(()))) {
+                self.learn_from_nodes().await;
+            }
             // A store that does not answer is no reason to hurry.
-            drop(self.owners.refresh().await);
             std::future::pending::<()>().await;
         };
         select! {

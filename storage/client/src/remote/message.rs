@@ -7,6 +7,7 @@ mod append;
 mod await_data;
 mod group;
 mod offsets;
+mod owners;
 mod producer_id;
 mod quota;
 mod read;
@@ -24,6 +25,7 @@ pub use group::{
     LeaveGroupCall, ListGroupsCall, SyncGroupCall,
 };
 pub use offsets::{EpochEndCall, OffsetsAtCall};
+pub use owners::{OwnerTold, OwnersCall, OwnersTold};
 pub use producer_id::AllocateProducerIdCall;
 pub use quota::{ChargePartitionsCall, ChargeQuotaCall, ExchangeQuotaCall};
 pub use read::{ReadAnswer, ReadCall};
@@ -78,6 +80,8 @@ pub mod kind {
     pub const CHARGE_QUOTA: u16 = SERVICE_MIN + 19;
     /// `charge_partitions`.
     pub const CHARGE_PARTITIONS: u16 = SERVICE_MIN + 20;
+    /// `owners`.
+    pub const OWNERS: u16 = SERVICE_MIN + 21;
 }
 
 /// A message that says something else than its kind promises.

@@ -2,6 +2,7 @@
 
 use async_trait::async_trait;
 use headgate_metadata::id::{ClusterId, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_metadata::slot_owners::SlotOwner;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
@@ -131,6 +132,10 @@ impl Storage for RemoteStorage {
     }
 
     /// From the routing table: an epoch is what the slot's record says, whoever owns it.
+    fn owners(&self) -> Vec<(SlotId, SlotOwner)> {
+        self.routes.owners.owners()
+    }
+
     async fn leader_epoch(&self, slot: SlotId) -> Result<LeaderEpoch, Unavailable> {
         self.routes.owners.owner(slot).map(|owner| owner.epoch).ok_or(Unavailable::NotOwner)
     }

@@ -115,3 +115,26 @@ async fn only_what_routing_needs_wakes_those_who_wait() {
     assert!(changes.has_changed().expect("the table lives"));
     assert_eq!(owners.owner(SlotId::new(3)), None);
 }
+
+#[tokio::test]
+async fn what_others_have_seen_is_learned_and_never_goes_back() {
+    let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+    put_slot(&store, 3, &slot_record(wal(1, 7), 4)).await;
+    let owners = SlotOwners::start(Arc::clone(&store)).await.expect("the store answers");
+    let slot = SlotId::new(3);
+    let told = |node, epoch| (slot, SlotOwner { wal: wal(node, 8), epoch: SlotEpoch::new(epoch) });
+    let mut changes = owners.changes();
+    owners.learn([told(2, 3)]);
+    assert!(!changes.has_changed().expect("the table lives"), "older than what is known");
+    owners.learn([told(2, 6)]);
+    assert!(changes.has_changed().expect("the table lives"));
+    changes.mark_unchanged();
+
+    // The watch is behind what was told.
+    let revision = put_slot(&store, 3, &slot_record(wal(1, 9), 5)).await;
+    owners.catch_up(revision).await.expect("the store answers");
+    assert_eq!(owners.owner(slot), Some(told(2, 6).1));
+    let revision = put_slot(&store, 3, &slot_record(wal(1, 9), 7)).await;
+    owners.catch_up(revision).await.expect("the store answers");
+    assert_eq!(owners.owner(slot).map(|owner| owner.epoch.get()), Some(7));
+}

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use headgate_metadata::id::{ByteCount, Incarnation, LeaderEpoch, Offset, ProducerId, SlotId};
+use headgate_metadata::id::{
+    ByteCount, Incarnation, LeaderEpoch, NodeId, Offset, ProducerId, SlotEpoch, SlotId, WalId,
+};
 use headgate_metadata::quota::QuotaKey;
 
 use super::samples::*;
@@ -194,6 +196,14 @@ fn usage() {
 }
 
 #[test]
+fn owners() {
+    check(&OwnersCall {}, "80");
+    let wal = WalId { node: NodeId::new(3), incarnation: Incarnation::new(12) };
+    let owners = vec![OwnerTold { slot: SlotId::new(300), wal, epoch: SlotEpoch::new(7) }];
+    check_answer::<OwnersCall>(&OwnersTold { owners }, "81818319012c82030c07");
+}
+
+#[test]
 fn quotas() {
     let slot = SlotId::new(300);
     check(
@@ -265,8 +275,9 @@ fn kinds_are_numbered_once_for_all() {
         ExchangeQuotaCall::KIND,
         ChargeQuotaCall::KIND,
         ChargePartitionsCall::KIND,
+        OwnersCall::KIND,
     ];
-    assert_eq!(kinds.to_vec(), (17..37).collect::<Vec<u16>>());
+    assert_eq!(kinds.to_vec(), (17..38).collect::<Vec<u16>>());
 }
 
 #[test]

@@ -449,6 +449,7 @@ fn decode_all(head: &Bytes, payload: &[Bytes]) {
     decode_both::<ExchangeQuotaCall>(head, payload);
     decode_both::<ChargeQuotaCall>(head, payload);
     decode_both::<ChargePartitionsCall>(head, payload);
+    decode_both::<OwnersCall>(head, payload);
 }
 
 proptest! {
