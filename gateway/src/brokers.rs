@@ -70,8 +70,12 @@ impl BrokerSource {
             (DialledAs::Bootstrap, _) => None,
             (DialledAs::Broker(broker), _) => Some(broker).filter(|broker| BROKER_IDS.contains(broker)),
         };
-        let named = |id: BrokerId| ListedBroker { id, host: names.broker(cluster, id).into(), ..own.clone() };
-        Self::Fixed(Arc::new(Brokers { listed: BROKER_IDS.map(named).to_vec(), dialled }))
+        let named = |(index, id): (usize, BrokerId)| {
+            let rack = names.zones.as_ref().map(|zones| Arc::from(zones[index].as_str()));
+            ListedBroker { id, host: names.broker(cluster, id).into(), port: own.port, rack }
+        };
+        let listed = BROKER_IDS.into_iter().enumerate().map(named).collect();
+        Self::Fixed(Arc::new(Brokers { listed, dialled }))
     }
 
     /// The brokers now; one answer uses what one call returns.
@@ -147,7 +151,8 @@ mod tests {
     use super::*;
 
     fn brokers(dialled_as: DialledAs) -> Arc<Brokers> {
-        let names = HostNames { suffix: "c1.example".into(), local: Vec::new() };
+        let zones = Some(["a", "b", "c"].map(str::to_owned));
+        let names = HostNames { suffix: "c1.example".into(), local: Vec::new(), zones };
         BrokerSource::of(&names, Reached { cluster: cluster(), dialled_as }, own("localhost"), None).now()
     }
 
@@ -162,7 +167,7 @@ mod tests {
             zone: (*zone).to_owned(),
         };
         let (_told, gateways) = watch::channel(live.iter().map(address).collect());
-        let names = HostNames { suffix: "c1.example".into(), local: Vec::new() };
+        let names = HostNames { suffix: "c1.example".into(), local: Vec::new(), zones: None };
         let reached = Reached { cluster: cluster(), dialled_as: DialledAs::Address };
         BrokerSource::of(&names, reached, own(host), Some(&gateways)).now()
     }
@@ -193,6 +198,8 @@ mod tests {
             assert_eq!(hosts(&brokers), named);
             assert_eq!(brokers.controller(), BROKER_IDS[controller], "{dialled_as:?}");
             assert!(brokers.listed().iter().all(|broker| broker.port == 9098));
+            let racks: Vec<_> = brokers.listed().iter().map(|broker| broker.rack.as_deref()).collect();
+            assert_eq!(racks, [Some("a"), Some("b"), Some("c")]);
         }
     }
 

@@ -12,6 +12,8 @@ pub struct HostNames {
     pub suffix: String,
     /// Names that stand for this process and no cluster in particular: `localhost`, `127.0.0.1`, `::1`, the advertised host.
     pub local: Vec<String>,
+    /// The zones to which the names of brokers 1, 2, 3 lead, each by the load balancer before that zone's gateways; `None` = not known.
+    pub zones: Option<[String; 3]>,
 }
 
 /// As what a cluster was dialled. Whoever dials by name is told names, for the address alone might not lead back.
@@ -147,6 +149,7 @@ mod tests {
         HostNames {
             suffix: "c1.kafka-serverless.us-east-1.headgate.local".into(),
             local: vec!["localhost".into(), "127.0.0.1".into(), "::1".into()],
+            zones: None,
         }
     }
 

@@ -96,7 +96,11 @@ mod tests {
 
     fn bootstrap(flags: DevFlags) -> DevBootstrap {
         let settings = flags.decide().expect("valid");
-        let names = HostNames { suffix: "c1.kafka-serverless.us-east-1.example".into(), local: Vec::new() };
+        let names = HostNames {
+            suffix: "c1.kafka-serverless.us-east-1.example".into(),
+            local: Vec::new(),
+            zones: None,
+        };
         DevBootstrap::new(&settings, ClusterId::from_random(1), names).expect("valid addresses")
     }
 

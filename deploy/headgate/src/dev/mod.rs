@@ -76,6 +76,7 @@ async fn start(settings: DevSettings, data: &DataDir) -> Result<Dev> {
             settings.domain()
         ),
         local: local_names(&settings),
+        zones: None,
     };
     let in_certificate = [names.local.clone(), vec![names.wildcard()]].concat();
     let Certificates { ca_pem_path, server: tls } = certificates::load_or_create(data, &in_certificate)?;

@@ -126,7 +126,8 @@ impl Running for GatewayProcess {
 /// The names by which clients reach a gateway: its own, and those of the clusters.
 pub(crate) fn host_names(cell: &CellRecord, settings: &CellSettings, local: Vec<String>) -> HostNames {
     let domain = settings.named_domain.as_deref().unwrap_or(DOMAIN_DEFAULT);
-    HostNames { suffix: format!("c{}.kafka-serverless.{}.{domain}", cell.cell, cell.region), local }
+    let suffix = format!("c{}.kafka-serverless.{}.{domain}", cell.cell, cell.region);
+    HostNames { suffix, local, zones: settings.named_zones.clone() }
 }
 
 async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {

@@ -47,6 +47,8 @@ struct CellFile {
     secrets_dir: Option<PathBuf>,
     /// Reach clusters by names of this domain on the gateways' IAM listener, instead of by ports of their own.
     named_domain: Option<String>,
+    /// The zones to which the names `b1-…`, `b2-…` and `b3-…` of clusters lead.
+    named_zones: Option<[String; 3]>,
     storage: toml::Table,
     gateway: toml::Table,
     control: toml::Table,
@@ -61,6 +63,7 @@ pub(crate) struct CellSettings {
     object_store: Option<String>,
     pub(crate) secrets_dir: PathBuf,
     pub(crate) named_domain: Option<String>,
+    pub(crate) named_zones: Option<[String; 3]>,
     pub(crate) storage: toml::Table,
     pub(crate) gateway: toml::Table,
     pub(crate) control: toml::Table,
@@ -121,6 +124,7 @@ impl CellFlags {
                 .or(file.secrets_dir)
                 .unwrap_or_else(|| "./headgate-secrets".into()),
             named_domain: file.named_domain,
+            named_zones: file.named_zones,
             storage: file.storage,
             gateway: file.gateway,
             control: file.control,
@@ -161,6 +165,11 @@ mod tests {
             ("main", "s3://b/p")
         );
         assert_eq!(settings.storage["chunk_bytes"].as_integer(), Some(7));
+        let zones = format!("named-zones = [\"a\", \"b\", \"c\"]\n{FILE}");
+        assert_eq!(
+            with_file(&zones, CellFlags::default()).expect("valid").named_zones.expect("given"),
+            ["a", "b", "c"]
+        );
         let flags = CellFlags { cell: Some("other".into()), ..CellFlags::default() };
         assert_eq!(with_file(FILE, flags).expect("valid").etcd.cell, "other");
     }
@@ -173,6 +182,7 @@ mod tests {
         assert!(refused("etcd-endpoint = [\"http://e:1\"]").contains("etcd-endpoint"));
         assert!(refused(&format!("etcd-key = \"k\"\n{FILE}")).contains("etcd-certificate"));
         assert!(refused(&format!("named-domain = \"A B\"\n{FILE}")).contains("named-domain"));
+        assert!(refused(&format!("named-zones = [\"a\"]\n{FILE}")).contains("named-zones"));
         let without = with_file("etcd-endpoints = [\"http://e:1\"]", CellFlags::default()).expect("valid");
         assert!(without.object_store().expect_err("none given").to_string().contains("--object-store"));
     }

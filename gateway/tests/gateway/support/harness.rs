@@ -121,6 +121,7 @@ impl<S: Storage> Harness<S> {
             names: HostNames {
                 suffix: SUFFIX.into(),
                 local: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
+                zones: None,
             },
             fleet: None,
         };
