@@ -1,7 +1,7 @@
 //! The brokers that answers list (`gateway/PROTOCOL.md` §1): names of the cluster where it was dialled by one, else the
 //! addresses of gateways: that which was dialled, and in a fleet those of the others.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use headgate_metadata::id::{BrokerId, ClusterId};
@@ -22,8 +22,59 @@ pub struct GatewayAddress {
     pub zone: String,
 }
 
-/// The live gateways of a fleet, this one included.
-pub type LiveGateways = watch::Receiver<Arc<[GatewayAddress]>>;
+/// The gateways of a fleet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gateways {
+    /// Those that live, this one included.
+    pub live: Vec<GatewayAddress>,
+    /// The fleet's zones, whether a gateway lives there now or not.
+    pub zones: BTreeSet<String>,
+}
+
+impl Gateways {
+    /// The brokers that clients of a cluster are told of, by id.
+    ///
+    /// Broker *i* is a gateway of zone *i*, round the fleet's zones, so that a broker keeps its id while others come and go: a client
+    /// that finds another address behind an id gives its connection up. A gateway of another zone stands in where none lives. An
+    /// id whose gateway has another id already is not listed: librdkafka before 2.10 merges ids that share an address.
+    pub fn brokers(&self, cluster: ClusterId) -> BTreeMap<BrokerId, &GatewayAddress> {
+        let of_live = self.live.iter().map(|gateway| &gateway.zone);
+        let zones: Vec<&String> = of_live.chain(&self.zones).collect::<BTreeSet<_>>().into_iter().collect();
+        let mut brokers: BTreeMap<BrokerId, &GatewayAddress> = BTreeMap::new();
+        let mut without = Vec::new();
+        for (index, id) in BROKER_IDS.into_iter().enumerate() {
+            let is_home = |gateway: &&GatewayAddress| gateway.zone == *zones[index % zones.len()];
+            match chosen(cluster, id, self.live.iter().filter(is_home)) {
+                Some(gateway) if brokers.values().any(|listed| listed.host == gateway.host) => {}
+                Some(gateway) => drop(brokers.insert(id, gateway)),
+                None => without.push(id),
+            }
+        }
+        // The last id first: when the home of another has died, those that stand in already stay what they are.
+        while let Some(id) = without.pop() {
+            let is_free =
+                |gateway: &&GatewayAddress| brokers.values().all(|listed| listed.host != gateway.host);
+            if let Some(gateway) = chosen(cluster, id, self.live.iter().filter(is_free)) {
+                brokers.insert(id, gateway);
+            }
+        }
+        brokers
+    }
+}
+
+/// Which of the gateways is a broker; `None` if there is none.
+fn chosen<'g>(
+    cluster: ClusterId,
+    id: BrokerId,
+    among: impl Iterator<Item = &'g GatewayAddress>,
+) -> Option<&'g GatewayAddress> {
+    let by_host: BTreeMap<&str, &GatewayAddress> = among.map(|gateway| (&*gateway.host, gateway)).collect();
+    let hosts: Vec<&str> = by_host.keys().copied().collect();
+    (!hosts.is_empty()).then(|| by_host[routing::gateway_of_broker(cluster, id, &hosts)])
+}
+
+/// The gateways as they come and go.
+pub type LiveGateways = watch::Receiver<Arc<Gateways>>;
 
 /// A broker as an answer lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -99,23 +150,12 @@ pub(crate) struct Brokers {
 }
 
 impl Brokers {
-    /// Broker *i* is a gateway of zone *i*, round the zones. An id whose gateway has a lower id already is not listed:
-    /// librdkafka before 2.10 merges ids that share an address.
-    fn by_address(cluster: ClusterId, own: &ListedBroker, gateways: &[GatewayAddress]) -> Self {
-        let zones: Vec<&str> =
-            gateways.iter().map(|gateway| &*gateway.zone).collect::<BTreeSet<_>>().into_iter().collect();
-        let mut listed: Vec<ListedBroker> = Vec::with_capacity(BROKER_IDS.len());
-        for (index, id) in BROKER_IDS.into_iter().enumerate() {
-            // Without zones nobody lives as far as is known, but for this gateway, which answers.
-            let Some(zone) = zones.get(index % zones.len().max(1)) else { break };
-            let of_zone = gateways.iter().filter(|gateway| gateway.zone == *zone);
-            let hosts: Vec<&str> = of_zone.map(|gateway| &*gateway.host).collect();
-            let host = routing::gateway_of_broker(cluster, id, &hosts);
-            if listed.iter().all(|broker| &*broker.host != host) {
-                let rack = Some((*zone).into());
-                listed.push(ListedBroker { id, host: host.into(), port: own.port, rack });
-            }
-        }
+    fn by_address(cluster: ClusterId, own: &ListedBroker, gateways: &Gateways) -> Self {
+        let listed = |(id, gateway): (BrokerId, &GatewayAddress)| {
+            let (host, rack) = (gateway.host.as_str().into(), Some(gateway.zone.as_str().into()));
+            ListedBroker { id, host, port: own.port, rack }
+        };
+        let mut listed: Vec<ListedBroker> = gateways.brokers(cluster).into_iter().map(listed).collect();
         if listed.is_empty() {
             listed.push(own.clone());
         }
@@ -162,11 +202,18 @@ mod tests {
 
     /// What a gateway lists to whoever dials its address, when these live.
     fn in_fleet(host: &str, live: &[(&str, &str)]) -> Arc<Brokers> {
+        in_zones(host, live, &[])
+    }
+
+    /// The same in a fleet that has these zones too.
+    fn in_zones(host: &str, live: &[(&str, &str)], zones: &[&str]) -> Arc<Brokers> {
         let address = |(host, zone): &(&str, &str)| GatewayAddress {
             host: (*host).to_owned(),
             zone: (*zone).to_owned(),
         };
-        let (_told, gateways) = watch::channel(live.iter().map(address).collect());
+        let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
+        let gateways = Gateways { live: live.iter().map(address).collect(), zones };
+        let (_told, gateways) = watch::channel(Arc::new(gateways));
         let names = HostNames { suffix: "c1.example".into(), local: Vec::new(), zones: None };
         let reached = Reached { cluster: cluster(), dialled_as: DialledAs::Address };
         BrokerSource::of(&names, reached, own(host), Some(&gateways)).now()
@@ -225,6 +272,27 @@ mod tests {
             assert_eq!(of("h2").expect("it lives").rack.as_deref(), Some("b"));
         }
         assert_eq!(in_fleet("h1", &[("h1", "a"), ("h2", "b"), ("h3", "c"), ("h4", "c")]).listed().len(), 3);
+    }
+
+    #[test]
+    fn in_a_fleet_a_broker_keeps_its_id_while_others_come_and_go() {
+        let id_of = |host: &str, live: &[(&str, &str)]| {
+            let brokers = in_zones(host, live, &["a", "b", "c"]);
+            brokers.listed().iter().find(|broker| &*broker.host == host).map(|broker| broker.id.get())
+        };
+        let all = [("h1", "a"), ("h2", "b"), ("h3", "c")];
+        for (index, (host, _)) in all.iter().enumerate() {
+            let ids =
+                [&all[..], &all[index..], &all[..=index], &all[index..=index]].map(|live| id_of(host, live));
+            assert_eq!(ids, [Some(index as u32 + 1); 4], "{host}");
+        }
+        // Where a zone has none, another one stands in, and stays where it is.
+        let doubled = [("h1", "a"), ("h2", "b"), ("h4", "b")];
+        let brokers = in_zones("h1", &doubled, &["a", "b", "c"]);
+        assert_eq!(brokers.listed().len(), 3);
+        let third = &brokers.listed()[2];
+        assert_eq!(third.rack.as_deref(), Some("b"), "its own zone, not that of the id");
+        assert_eq!(id_of(&third.host, &doubled[1..]), Some(3));
     }
 
     #[test]

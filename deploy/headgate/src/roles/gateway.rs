@@ -157,7 +157,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<GatewayProcess> {
     };
     let mut tasks = JoinSet::new();
     let gateways = LiveRecords::start(Arc::clone(&store), keys::GATEWAYS).await?;
-    let live = live_gateways::follow(record.clone(), gateways, &mut tasks);
+    let live = live_gateways::follow(record.clone(), gateways, Arc::clone(&owners), &mut tasks);
     let is_named = settings.cell.named_domain.is_some();
     let bootstrap = FleetBootstrap {
         gateways: live.clone(),
@@ -229,9 +229,9 @@ impl Bootstrap for FleetBootstrap {
         match cluster.port.filter(|_| !self.is_named) {
             None => format!("{}:{}", self.names.bootstrap(cluster.id), self.iam.port()),
             Some(port) => {
-                let live = Arc::clone(&self.gateways.borrow());
+                let gateways = Arc::clone(&self.gateways.borrow());
                 let addresses: Vec<String> =
-                    live.iter().map(|gateway| format!("{}:{port}", gateway.host)).collect();
+                    gateways.live.iter().map(|gateway| format!("{}:{port}", gateway.host)).collect();
                 addresses.join(",")
             }
         }
@@ -241,9 +241,8 @@ impl Bootstrap for FleetBootstrap {
         if self.is_named || cluster.port.is_none() {
             return BROKER_IDS.to_vec();
         }
-        // As many as there are addresses (`gateway/PROTOCOL.md` §1).
-        let live = self.gateways.borrow().len();
-        BROKER_IDS.into_iter().take(live.max(1)).collect()
+        // Those that clients are told of (`gateway/PROTOCOL.md` §1).
+        self.gateways.borrow().brokers(cluster.id).into_keys().collect()
     }
 
     async fn reachable(&self, cluster: &ClusterRecord) -> bool {

@@ -4,15 +4,16 @@
 //! wait for it in vain, and ask less and less often, so each gateway looks after the others all the time: the connection of its
 //! last look stays open until the next, and ends with the process at the other end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use headgate_gateway::{GatewayAddress, LiveGateways};
+use headgate_gateway::{GatewayAddress, Gateways, LiveGateways};
 use headgate_metadata::live::LiveRecords;
 use headgate_metadata::record::GatewayRecord;
+use headgate_metadata::slot_owners::SlotOwners;
 use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -32,9 +33,12 @@ const MISSED_MAX: u32 = 2;
 pub(super) fn follow(
     own: GatewayRecord,
     records: LiveRecords<GatewayRecord>,
+    owners: Arc<SlotOwners>,
     tasks: &mut JoinSet<()>,
 ) -> LiveGateways {
-    let (told, live) = watch::channel(listed(&own, &records.now(), &BTreeMap::new()));
+    let mut zones = BTreeSet::new();
+    remember_zones(&mut zones, &records.now(), &owners);
+    let (told, live) = watch::channel(listed(&own, &records.now(), &BTreeMap::new(), &zones));
     tasks.spawn(async move {
         let mut missed: BTreeMap<String, u32> = BTreeMap::new();
         let mut changes = records.changes();
@@ -47,7 +51,8 @@ pub(super) fn follow(
                 missed.insert(name, before);
                 open.extend(connection);
             }
-            let now = listed(&own, &registered, &missed);
+            remember_zones(&mut zones, &registered, &owners);
+            let now = listed(&own, &registered, &missed, &zones);
             told.send_if_modified(|told| {
                 let changed = *told != now;
                 *told = now;
@@ -104,7 +109,8 @@ fn listed(
     own: &GatewayRecord,
     registered: &[GatewayRecord],
     missed: &BTreeMap<String, u32>,
-) -> Arc<[GatewayAddress]> {
+    zones: &BTreeSet<String>,
+) -> Arc<Gateways> {
     let answers = |record: &&GatewayRecord| {
         record.name != own.name && missed.get(&record.name).is_none_or(|missed| *missed < MISSED_MAX)
     };
@@ -113,7 +119,13 @@ fn listed(
         |record: &GatewayRecord| GatewayAddress { host: record.host.clone(), zone: record.zone.clone() };
     let mut live: Vec<GatewayAddress> = others.chain([own]).map(address).collect();
     live.sort_unstable_by(|left, right| left.host.cmp(&right.host));
-    live.into()
+    Arc::new(Gateways { live, zones: zones.clone() })
+}
+
+/// The fleet's zones are those of its gateways and of its storage nodes. One that was seen stays: the ids of brokers hang on it.
+fn remember_zones(zones: &mut BTreeSet<String>, gateways: &[GatewayRecord], owners: &SlotOwners) {
+    zones.extend(gateways.iter().map(|gateway| gateway.zone.clone()));
+    zones.extend(owners.nodes().iter().map(|node| node.zone.clone()));
 }
 
 #[cfg(test)]
@@ -134,13 +146,13 @@ mod tests {
         let address = listener.local_addr().expect("bound");
         let registered = [own.clone(), record("other", address.port())];
         let mut missed = looked(&own, &registered, &BTreeMap::new()).await;
-        assert_eq!(listed(&own, &registered, &missed).len(), 2);
+        assert_eq!(listed(&own, &registered, &missed, &BTreeSet::new()).live.len(), 2);
         drop(listener);
         missed = looked(&own, &registered, &missed).await;
-        assert_eq!(listed(&own, &registered, &missed).len(), 1, "a closed port");
+        assert_eq!(listed(&own, &registered, &missed, &BTreeSet::new()).live.len(), 1, "a closed port");
         let _again = tokio::net::TcpListener::bind(address).await.expect("the port is still free");
         missed = looked(&own, &registered, &missed).await;
-        assert_eq!(listed(&own, &registered, &missed).len(), 2);
+        assert_eq!(listed(&own, &registered, &missed, &BTreeSet::new()).live.len(), 2);
     }
 
     async fn looked(
@@ -165,6 +177,6 @@ mod tests {
 
     #[test]
     fn the_own_gateway_is_listed_whatever_the_metadata_store_says() {
-        assert_eq!(listed(&record("own", 1), &[], &BTreeMap::new()).len(), 1);
+        assert_eq!(listed(&record("own", 1), &[], &BTreeMap::new(), &BTreeSet::new()).live.len(), 1);
     }
 }
