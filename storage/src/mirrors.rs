@@ -124,7 +124,10 @@ impl Mirrors {
         // Somebody else writes to it now: the owner comes again.
         let Some(_alone) = self.alone_with(wal) else { return PeerReply::Failed };
         if let Some(mirror) = self.find(wal) {
-            match mirror.ask(Job::Held).await {
+            let held = mirror.ask(Job::Held).await;
+            // Its worker ends with the last that holds it.
+            drop(mirror);
+            match held {
                 PeerReply::Held { position, .. } if position < from => self.drop_copy(wal).await,
                 // Its disk failed. What is sound of it is taken up again.
                 PeerReply::NotHere => self.drop_copy(wal).await,
@@ -408,6 +411,29 @@ mod tests {
     /// An heir may fetch a copy while its owner, who has not been lost after all, joins.
     #[tokio::test]
     async fn section_2_3_a_copy_has_one_writer_at_a_time() {
+        let (mirrors, wal) = mirrors();
+        let alone = mirrors.alone_with(wal).expect("nobody writes");
+        assert!(mirrors.alone_with(wal).is_none());
+        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, PeerReply::Failed);
+        drop(alone);
+        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, held(0));
+        assert!(mirrors.alone_with(wal).is_some(), "the join has ended");
+    }
+
+    /// The owner has flushed what it lacks, and trimmed it: there is nothing to catch up with.
+    #[tokio::test]
+    async fn section_3_2_a_copy_that_ends_below_what_is_flushed_is_begun_anew() {
+        let (mirrors, wal) = mirrors();
+        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, held(0));
+        for _ in 0..2 {
+            let again = mirrors.join(wal, WalPosition::new(4096));
+            let joined = tokio::time::timeout(Duration::from_secs(10), again).await;
+            assert_eq!(joined.expect("it answers"), held(4096));
+        }
+        assert!(mirrors.alone_with(wal).is_some(), "the join has ended");
+    }
+
+    fn mirrors() -> (Arc<Mirrors>, WalId) {
         let mirrors = Mirrors::new(MirrorParts {
             me: (NodeId::new(2), Incarnation::new(1)),
             disk: Arc::new(ForgetfulDisk::new()),
@@ -416,13 +442,10 @@ mod tests {
             clock: SystemClock::shared(),
             free_space: Arc::new(|_| Some(1 << 30)),
         });
-        let wal = WalId { node: NodeId::new(1), incarnation: Incarnation::new(7) };
-        let alone = mirrors.alone_with(wal).expect("nobody writes");
-        assert!(mirrors.alone_with(wal).is_none());
-        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, PeerReply::Failed);
-        drop(alone);
-        let held = PeerReply::Held { position: WalPosition::new(0), free_bytes: 1 << 30 };
-        assert_eq!(mirrors.join(wal, WalPosition::new(0)).await, held);
-        assert!(mirrors.alone_with(wal).is_some(), "the join has ended");
+        (mirrors, WalId { node: NodeId::new(1), incarnation: Incarnation::new(7) })
+    }
+
+    fn held(position: u64) -> PeerReply {
+        PeerReply::Held { position: WalPosition::new(position), free_bytes: 1 << 30 }
     }
 }
