@@ -73,7 +73,13 @@ impl Machine {
 
     async fn start_alone(self: &Arc<Self>, world: &Arc<World>) {
         let store = world.store_of(self);
-        let Ok(incarnation) = headgate_metadata::counters::next_incarnation(&store).await else { return };
+        let incarnation = loop {
+            match headgate_metadata::counters::next_incarnation(&store).await {
+                Ok(incarnation) => break incarnation,
+                // Whoever runs the process starts it again.
+                Err(_) => tokio::time::sleep(std::time::Duration::from_millis(300)).await,
+            }
+        };
         let me = (self.id, same_if_planted(self.id, incarnation));
         let disk = MortalDisk::new(
             self.platter.lock().expect("no panic under the lock").clone(),

@@ -8,7 +8,7 @@ use headgate_log::disk::ForgetfulDisk;
 use headgate_log::store::FaultyObjects;
 use headgate_metadata::id::{AccountId, Incarnation, NodeId, SlotId, WalId};
 use headgate_metadata::keys;
-use headgate_metadata::record::{CellRecord, NodeRecord, Record, SlotRecord};
+use headgate_metadata::record::{CellRecord, NodeRecord, Record, SlotRecord, WalRecord};
 use headgate_metadata::simulated::SimulatedStore;
 use headgate_metadata::store::{Compare, MetadataStore, Transaction, Write};
 use headgate_storage::Node;
@@ -123,6 +123,7 @@ impl World {
             client.await.map_err(|error| format!("a client broke: {error}"))?;
         }
         self.until_open().await?;
+        self.until_copied().await?;
         checker::check(self).await
     }
 
@@ -213,6 +214,29 @@ impl World {
             }
         }
         self.until_open().await
+    }
+
+    /// Waits until every log has all its copies: a node that is well again is a mirror again.
+    async fn until_copied(&self) -> Result<(), String> {
+        let since = Instant::now();
+        let mut few = Vec::new();
+        while since.elapsed() < HEALED_WITHIN {
+            few.clear();
+            for node in self.machines.iter().filter_map(|machine| machine.node()) {
+                let entry =
+                    self.store.get(&keys::wal(node.wal())).await.expect("the store itself does not fail");
+                let record = entry.map(|entry| WalRecord::decode(&entry.value).expect("a WAL record"));
+                let copies = record.and_then(|record| Some(record.fragments.last()?.ensemble.len()));
+                if copies != Some(self.machines.len()) {
+                    few.push((node.wal(), copies));
+                }
+            }
+            if few.is_empty() {
+                return Ok(());
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
+        Err(format!("too few copies although nothing fails: {few:?}"))
     }
 
     /// Waits until every slot is open.
