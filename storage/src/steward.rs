@@ -156,14 +156,15 @@ impl Steward {
         let source = holders.iter().copied().find(|member| *member != self.fleet.me);
         // Whole, also where slots ended earlier: whoever holds it may have to flush it, or to hand it on.
         let (from, end) = (stretch.from, view.sealed_end().unwrap_or(stretch.end));
+        let is_sealed = view.sealed_end().is_some();
         let (network, mirrors) = (&*self.fleet.network, &*self.fleet.mirrors);
         if wal == self.own {
             return Ok(());
         }
         match source {
-            Some(source) => fetch_copy(network, mirrors, wal, from, end, source).await?,
+            Some(source) => fetch_copy(network, mirrors, wal, from, end, is_sealed, source).await?,
             None if holders.contains(&self.fleet.me) => {
-                fetch_copy(network, mirrors, wal, from, end, self.fleet.me).await?;
+                fetch_copy(network, mirrors, wal, from, end, is_sealed, self.fleet.me).await?;
             }
             None => return Err(OpenFault::NoHolder(wal)),
         }
@@ -171,7 +172,7 @@ impl Steward {
         if !holders.contains(&self.fleet.me) {
             holders.push(self.fleet.me);
         }
-        if holders.len() < self.copies_min && view.sealed_end().is_some() {
+        if holders.len() < self.copies_min && is_sealed {
             self.copy_on(wal, view, &holders, cell).await?;
         }
         Ok(())

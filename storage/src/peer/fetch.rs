@@ -44,13 +44,16 @@ pub(crate) enum FetchError {
 }
 
 /// Makes sure that `[from, end)` of the WAL lies on this disk, durably. Costs nothing when it does already; what is missing is
-/// fetched from `source`. Both positions lie between groups.
+/// fetched from `source`. Both positions lie between groups. `is_sealed` = the WAL ends at `end`: only then is what is fetched by a node
+/// that had nothing all that a member must hold. Of an open WAL more may have been acknowledged, and when only restarted copies are
+/// left to tell where it ends (§4), this one must not be taken for a member's.
 pub(crate) async fn fetch_copy(
     network: &dyn Network,
     mirrors: &Mirrors,
     wal: WalId,
     from: WalPosition,
     end: WalPosition,
+    is_sealed: bool,
     source: Member,
 ) -> Result<(), FetchError> {
     if is_held(mirrors, wal, from, end).await? {
@@ -80,8 +83,8 @@ pub(crate) async fn fetch_copy(
         });
         copy = appended.await.ok_or(FetchError::Interrupted)??;
     }
-    let finished = spawn::blocking(move || copy.finish()).await.ok_or(FetchError::Interrupted)?;
-    Ok(finished?)
+    let finish = move || if is_sealed { copy.finish() } else { copy.finish_part() };
+    Ok(spawn::blocking(finish).await.ok_or(FetchError::Interrupted)??)
 }
 
 /// Whether the stretch lies on this disk whole. What a crash may have torn is verified, payloads included: the copy may be the own

@@ -46,7 +46,7 @@ impl PeerService {
             PeerRequest::Fetch { wal, from, end, source } => {
                 let network = Arc::clone(&self.network);
                 async move {
-                    match fetch_copy(&*network, &mirrors, wal, from, end, source).await {
+                    match fetch_copy(&*network, &mirrors, wal, from, end, true, source).await {
                         Ok(()) => PeerReply::Held { position: end, free_bytes: u64::MAX },
                         Err(_) => PeerReply::Failed,
                     }

@@ -44,28 +44,29 @@ pub(super) fn follow(
         let mut changes = records.changes();
         loop {
             let (began, registered) = (Instant::now(), records.now());
+            remember_zones(&mut zones, &registered, &owners);
             let looked = look(&own, &registered, &missed).await;
             let mut open = Vec::with_capacity(looked.len());
             missed.clear();
             for (name, before, connection) in looked {
-                missed.insert(name, before);
-                open.extend(connection);
+                missed.insert(name.clone(), before);
+                open.extend(connection.map(|connection| (name, connection)));
             }
-            remember_zones(&mut zones, &registered, &owners);
-            let now = listed(&own, &registered, &missed, &zones);
-            told.send_if_modified(|told| {
-                let changed = *told != now;
-                *told = now;
-                changed
-            });
+            tell(&told, listed(&own, &registered, &missed, &zones));
             let in_doubt = missed.values().any(|missed| (1..MISSED_MAX).contains(missed));
             tokio::select! {
                 biased;
                 // A gateway that comes is listed at once; an error means that this process ends.
                 _ = changes.changed() => {}
                 () = sleep(if in_doubt { LOOK_SOON } else { LOOK_AGAIN }) => {}
-                // One that is closed as soon as it is open does not make this loop spin.
-                () = one_ends(&mut open) => sleep_until(began + LOOK_SOON).await,
+                name = one_ends(&mut open) => {
+                    // Its clients have lost their connections too and ask in this moment where to go; the next look tells whether
+                    // it is gone.
+                    missed.insert(name, MISSED_MAX);
+                    tell(&told, listed(&own, &registered, &missed, &zones));
+                    // One that is closed as soon as it is open does not make this loop spin.
+                    sleep_until(began + LOOK_SOON).await;
+                }
             }
         }
     });
@@ -94,15 +95,27 @@ async fn look(
     looks.join_all().await
 }
 
-/// Returns when one of the connections has ended; nothing is ever sent on them.
-async fn one_ends(open: &mut [TcpStream]) {
+/// Returns when one of the connections has ended, whose it was; nothing is ever sent on them.
+async fn one_ends(open: &mut [(String, TcpStream)]) -> String {
     if open.is_empty() {
         return std::future::pending().await;
     }
-    let mut nothing = vec![[0_u8; 1]; open.len()];
-    let ends =
-        open.iter_mut().zip(&mut nothing).map(|(connection, nothing)| Box::pin(connection.read(nothing)));
-    drop(select_all(ends).await);
+    let ends = open.iter_mut().map(|(name, connection)| {
+        Box::pin(async move {
+            let mut nothing = [0_u8; 1];
+            drop(connection.read(&mut nothing).await);
+            name.clone()
+        })
+    });
+    select_all(ends).await.0
+}
+
+fn tell(told: &watch::Sender<Arc<Gateways>>, now: Arc<Gateways>) {
+    told.send_if_modified(|told| {
+        let changed = *told != now;
+        *told = now;
+        changed
+    });
 }
 
 fn listed(
@@ -168,11 +181,11 @@ mod tests {
     async fn the_end_of_a_connection_is_noticed_at_once() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
-        let mut open = vec![TcpStream::connect(address).await.expect("it listens")];
+        let mut open = vec![("other".to_owned(), TcpStream::connect(address).await.expect("it listens"))];
         let (accepted, _) = listener.accept().await.expect("one came");
         assert!(timeout(LOOK_SOON, one_ends(&mut open)).await.is_err(), "nothing has ended");
         drop(accepted);
-        one_ends(&mut open).await;
+        assert_eq!(one_ends(&mut open).await, "other");
     }
 
     #[test]

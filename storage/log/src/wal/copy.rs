@@ -8,7 +8,8 @@
 //! 2. What a group's `synced-through` claims is true of this disk too before the group is written here; so a torn end of a
 //!    copy is told from corruption by the same rule as in the original (§14).
 //! 3. Beside its chunks a copy has a mark, durable before what it speaks of: `catching-up` before anything is thrown away or
-//!    written anew, `whole` when it holds all that a member must. Neither means that the disk was lost.
+//!    written anew, `whole` when it holds all that a member must, `part` when it was fetched from others up to a place that is not the
+//!    log's end. Neither means that the disk was lost.
 //! 4. A copy with a promise takes no group from an owner, ever again (§4). The promise is synced whatever `wal.sync` says, and
 //!    outlives the copy it was made for.
 
@@ -29,6 +30,7 @@ use crate::wal::{
 const PROMISE: &str = "promise";
 const UNFINISHED: &str = "catching-up";
 const WHOLE: &str = "whole";
+const PART: &str = "part";
 
 /// One write group on its way to a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +78,8 @@ pub struct WalCopy {
     synced: WalPosition,
     promised: bool,
     unfinished: bool,
+    /// It was fetched as far as somebody needed it; a member holds more.
+    part: bool,
 }
 
 #[derive(Debug)]
@@ -128,6 +132,7 @@ impl WalCopy {
             synced: from,
             promised: false,
             unfinished: false,
+            part: false,
         }
     }
 
@@ -138,7 +143,7 @@ impl WalCopy {
         for name in self.disk.list(&dir)?.iter().filter(|name| *name != PROMISE && *name != UNFINISHED) {
             self.disk.remove(&dir.join(name))?;
         }
-        self.unfinished = true;
+        (self.unfinished, self.part) = (true, false);
         Ok(())
     }
 
@@ -167,6 +172,7 @@ impl WalCopy {
         }
         self.chunk = Some(OpenChunk { file, start: last.start, capacity });
         (self.held, self.synced) = (scan.end(), scan.end());
+        self.part = exists(&*self.disk, &dir.join(PART))?;
         Ok(true)
     }
 
@@ -182,7 +188,7 @@ impl WalCopy {
 
     /// Whether it is still catching up.
     pub fn is_unfinished(&self) -> bool {
-        self.unfinished
+        self.unfinished || self.part
     }
 
     /// Appends a group; one that is held already is passed over. Not durable before [`WalCopy::sync`].
@@ -225,10 +231,27 @@ impl WalCopy {
     /// The copy holds all it must: from now on it may be a member. Durable on return.
     pub fn finish(&mut self) -> Result<(), CopyError> {
         self.sync()?;
-        if self.unfinished {
+        let dir = wal_dir(&self.root, self.wal);
+        if self.unfinished || self.part {
             mark_whole(&*self.disk, &self.root, self.wal)?;
-            self.disk.remove(&wal_dir(&self.root, self.wal).join(UNFINISHED))?;
-            self.unfinished = false;
+        }
+        if std::mem::take(&mut self.part) {
+            self.disk.remove(&dir.join(PART))?;
+        }
+        if std::mem::take(&mut self.unfinished) {
+            self.disk.remove(&dir.join(UNFINISHED))?;
+        }
+        Ok(())
+    }
+
+    /// The copy holds what was needed of it, which is not all that a member must hold, unless it was one before. Durable on return.
+    pub fn finish_part(&mut self) -> Result<(), CopyError> {
+        self.sync()?;
+        let dir = wal_dir(&self.root, self.wal);
+        if std::mem::take(&mut self.unfinished) {
+            self.disk.write_atomic(&dir.join(PART), b"")?;
+            self.part = true;
+            self.disk.remove(&dir.join(UNFINISHED))?;
         }
         Ok(())
     }
@@ -294,12 +317,12 @@ pub(crate) fn mark_whole(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<(),
 }
 
 /// Whether what an earlier process left, as its own log or as a copy, is all that it held. One that was catching up holds less than a
-/// member must; and an empty or missing directory says nothing: so looks a disk that was lost, and of what lay on it any byte may
+/// member must, as one that was fetched in part; and an empty or missing directory says nothing: so looks a disk that was lost, and of what lay on it any byte may
 /// have been acknowledged.
 pub fn is_whole(disk: &dyn Disk, root: &Path, wal: WalId) -> Result<bool, DiskError> {
     let names = disk.list(&wal_dir(root, wal))?;
     let has = |wanted: &str| names.iter().any(|name| name == wanted);
-    Ok(!has(UNFINISHED) && (has(WHOLE) || !list_chunks(disk, root, wal)?.is_empty()))
+    Ok(!has(UNFINISHED) && !has(PART) && (has(WHOLE) || !list_chunks(disk, root, wal)?.is_empty()))
 }
 
 /// Reads whole groups of a WAL on this disk from position `from` on, where a group must begin, about `bytes_max` bytes of one
