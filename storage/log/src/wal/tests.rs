@@ -454,3 +454,32 @@ fn section_4_a_disk_that_was_lost_is_not_taken_for_a_copy_that_holds_nothing() {
     WalWriter::create(Arc::clone(&disk), root, other, config).expect("no fault is set");
     assert!(is_whole(&*disk, root, other).expect("no fault is set"), "an owner that wrote nothing");
 }
+
+#[test]
+fn section_4_a_copy_fetched_in_part_goes_on_as_what_it_is_until_its_owner_says_it_is_whole() {
+    let mut wal = TestWal::new(4096);
+    let part = wal.write(&[Batch::at(0, 0)]);
+    let end = wal.write(&[Batch::at(0, 1)]);
+    wal.sync();
+    let groups =
+        read_groups(&wal.disk, Path::new(ROOT), wal_id(), at(0), end, 1 << 20).expect("no fault is set");
+    let disk: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
+    let root = Path::new("/copies");
+    let open = || WalCopy::open(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
+    let is_whole_copy = || is_whole(&*disk, root, wal_id()).expect("no fault is set");
+    let mut copy = open();
+    copy.append(&groups[0]).expect("it follows");
+    copy.finish_part().expect("no fault is set");
+    assert!(copy.is_unfinished() && !is_whole_copy());
+
+    let mut copy = open();
+    assert_eq!(copy.held(), part, "what was fetched is taken up");
+    assert!(copy.is_unfinished() && !is_whole_copy());
+    copy.append(&groups[1]).expect("it follows");
+    copy.finish().expect("no fault is set");
+    assert!(!copy.is_unfinished() && is_whole_copy());
+
+    let mut copy = open();
+    copy.finish_part().expect("no fault is set");
+    assert!(!copy.is_unfinished() && is_whole_copy(), "what was whole stays whole");
+}
