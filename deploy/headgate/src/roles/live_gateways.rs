@@ -60,9 +60,12 @@ pub(super) fn follow(
                 _ = changes.changed() => {}
                 () = sleep(if in_doubt { LOOK_SOON } else { LOOK_AGAIN }) => {}
                 name = one_ends(&mut open) => {
-                    // Its clients have lost their connections too and ask in this moment where to go; the next look tells whether
-                    // it is gone.
-                    missed.insert(name, MISSED_MAX);
+                    // Its clients have lost their connections too and ask in this moment where to go: it alone is looked at, whom
+                    // nobody else holds up. A gateway may also close what it has accepted, as it does with strangers in a flood.
+                    let ended: Vec<_> = registered.iter().filter(|record| record.name == name).cloned().collect();
+                    for (name, before, _) in look(&own, &ended, &missed).await {
+                        missed.insert(name, before);
+                    }
                     tell(&told, listed(&own, &registered, &missed, &zones));
                     // One that is closed as soon as it is open does not make this loop spin.
                     sleep_until(began + LOOK_SOON).await;
@@ -143,7 +146,11 @@ fn remember_zones(zones: &mut BTreeSet<String>, gateways: &[GatewayRecord], owne
 
 #[cfg(test)]
 mod tests {
+    use headgate_metadata::embedded::EmbeddedStore;
     use headgate_metadata::id::Incarnation;
+    use headgate_metadata::keys;
+    use headgate_metadata::record::Record as _;
+    use headgate_metadata::store::{SharedStore, Transaction, Write};
 
     use super::*;
 
@@ -186,6 +193,36 @@ mod tests {
         assert!(timeout(LOOK_SOON, one_ends(&mut open)).await.is_err(), "nothing has ended");
         drop(accepted);
         assert_eq!(one_ends(&mut open).await, "other");
+    }
+
+    /// In a flood a gateway closes what it has accepted; it lives all the same.
+    #[tokio::test]
+    async fn who_closes_what_it_accepts_stays_listed_until_its_port_is_closed() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let other = record("other", listener.local_addr().expect("bound").port());
+        let flooded = tokio::spawn(async move {
+            let mut closed = 0;
+            while closed < 8 {
+                drop(listener.accept().await.expect("one comes"));
+                closed += 1;
+            }
+            listener
+        });
+        let store: SharedStore = Arc::new(EmbeddedStore::in_memory());
+        let registered = Write::Put(format!("{}other", keys::GATEWAYS), other.encode());
+        store.commit(Transaction::new().then(registered)).await.expect("memory does not fail");
+        let records = LiveRecords::start(Arc::clone(&store), keys::GATEWAYS).await.expect("it answers");
+        let owners = SlotOwners::start(store).await.expect("it answers");
+        let mut tasks = JoinSet::new();
+        let mut live = follow(record("own", 1), records, owners, &mut tasks);
+        live.wait_for(|gateways| gateways.live.len() == 2).await.expect("it is told");
+        let listener = tokio::select! {
+            biased;
+            left = live.wait_for(|gateways| gateways.live.len() < 2) => panic!("it is listed no more: {left:?}"),
+            listener = flooded => listener.expect("no panic"),
+        };
+        drop(listener);
+        live.wait_for(|gateways| gateways.live.len() == 1).await.expect("it is told");
     }
 
     #[test]
