@@ -12,7 +12,7 @@ use crate::support::{decode, try_read, try_read_all};
 use crate::world::World;
 
 /// How often the final read of a partition is tried.
-const ATTEMPTS: usize = 600;
+const ATTEMPTS: usize = 100;
 
 /// The error names the first violation.
 pub(crate) async fn check(world: &World) -> Result<(), String> {

@@ -15,6 +15,7 @@ use headgate_storage::planted::{Bug, is_planted};
 use headgate_storage::{Fatal, Fleet, Metrics, MirrorParts, Mirrors, Node, NodeParts, Random};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 
 use crate::clock::SimulatedClock;
 use crate::disk::MortalDisk;
@@ -34,6 +35,8 @@ pub(crate) struct Machine {
     pub(crate) replies_lost: Arc<AtomicI64>,
     /// Operations of the metadata store that will take long, on their way there or back.
     pub(crate) slow_operations: Arc<AtomicI64>,
+    /// When the last of them will have ended.
+    pub(crate) slow_until: Arc<Mutex<Instant>>,
 }
 
 /// What is gone with it.
@@ -193,6 +196,7 @@ pub(crate) fn store_client(shared: &SimulatedStore, machine: &Machine, world: &W
     use rand::Rng;
     let (cut_off, replies_lost) = (Arc::clone(&machine.cut_off), Arc::clone(&machine.replies_lost));
     let (random, slow_operations) = (Arc::clone(&world.random), Arc::clone(&machine.slow_operations));
+    let slow_until = Arc::clone(&machine.slow_until);
     shared.client(move |operation: Operation<'_>| {
         let mut random = random.lock().expect("no panic under the lock");
         let way = |random: &mut rand::rngs::StdRng| {
@@ -204,6 +208,8 @@ pub(crate) fn store_client(shared: &SimulatedStore, machine: &Machine, world: &W
             let long = if random.random_bool(0.5) { &mut before } else { &mut after };
             let longest = if random.random_bool(0.5) { 2_000 } else { 30_000 };
             *long = std::time::Duration::from_millis(random.random_range(100..longest));
+            let mut slow_until = slow_until.lock().expect("no panic under the lock");
+            *slow_until = (Instant::now() + *long).max(*slow_until);
         }
         let fate = if cut_off.load(Ordering::SeqCst) {
             // Half of what is sent into the cut never arrives and half is not even sent.

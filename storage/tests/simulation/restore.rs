@@ -19,7 +19,7 @@ use crate::support::START_MS;
 use crate::world::World;
 
 /// How long a node takes at most to notice that the store went back.
-const NOTICED_WITHIN: Duration = Duration::from_secs(50);
+const NOTICED_WITHIN: Duration = Duration::from_secs(15);
 /// Changes after the backup: more than all attempts to start make, which change the store too.
 const CHANGES: u32 = 400;
 /// How long news of the metadata store take to reach every node.

@@ -85,6 +85,7 @@ impl World {
                 cut_off: Arc::new(AtomicBool::new(false)),
                 replies_lost: Arc::new(AtomicI64::new(0)),
                 slow_operations: Arc::new(AtomicI64::new(0)),
+                slow_until: Arc::new(Mutex::new(began)),
             })
         };
         let machines = (1..=options.machines).map(|id| machine(id, &mut random)).collect();
@@ -212,6 +213,11 @@ impl World {
             if !machine.is_up() {
                 machine.start(self).await;
             }
+        }
+        // What is on its way to the metadata store takes as long as it takes; bounds hold from then on.
+        for machine in &self.machines {
+            let slow_until = *machine.slow_until.lock().expect("no panic under the lock");
+            tokio::time::sleep_until(slow_until).await;
         }
         self.until_open().await
     }
