@@ -125,8 +125,8 @@ def under_load(fault, fleet, choose):
         findings += [f"{count} times {text}" for text, count in client.errors.of_kind("error").items()]
         for text, count in client.errors.of_kind("timeout").items():
             fault.say(f"allowed: {count} times {text}")
-    if group.hung:
-        fault.say(f"allowed: {group.hung} members of the group hang in librdkafka")
+    if group.deadlocked:
+        fault.say(f"allowed: {group.deadlocked} members of the group, of which librdkafka's threads wait for each other")
     fault.say(f"the group was given {len(group.read)} records, {len(probe.places)} were acknowledged to the probe")
     return rows, findings
 

@@ -6,6 +6,7 @@ Both are confluent-kafka's (librdkafka) with their usual settings; nothing is fo
 import threading
 import time
 from collections import Counter
+from pathlib import Path
 
 PARTITIONS = 12
 PERIOD_SECONDS = 0.05
@@ -13,6 +14,9 @@ TICK_SECONDS = 0.005
 FLOWING_SECONDS = 0.5
 FLUSH_SECONDS = 150
 CLOSE_SECONDS = 60
+DEADLOCK_SECONDS = 5
+# The number of the system call on x86-64.
+FUTEX = "202"
 # Lost connections, which clients mend by themselves and tell for information.
 CONNECTION_LOST = {"_TRANSPORT", "_ALL_BROKERS_DOWN", "_RESOLVE"}
 # A client's own deadlines, allowed while what it asks for is away.
@@ -37,6 +41,26 @@ def librdkafka(facts, told):
         "ssl.ca.location": facts["ca_pem_path"],
         "error_cb": lambda error: told("client", error),
     }
+
+
+def librdkafka_is_deadlocked():
+    """Whether a thread of librdkafka in this process waits for another one without a limit, for seconds: it never does else.
+
+    Its threads can wait for each other when a broker goes while its OffsetForLeaderEpoch is not answered (librdkafka's issue
+    5476). The group goes on without such a member, as with one that died."""
+
+    def waiting():
+        found = set()
+        for task in Path("/proc/self/task").iterdir():
+            # Number, address, operation, value, limit; a lock has no limit.
+            call = (task / "syscall").read_text().split() if (task / "comm").read_text().startswith("rdk:main") else []
+            if call[:1] == [FUTEX] and call[4] == "0x0":
+                found.add((task.name, call[1]))
+        return found
+
+    before = waiting()
+    time.sleep(DEADLOCK_SECONDS)
+    return bool(before & waiting())
 
 
 class Errors:
@@ -164,8 +188,7 @@ class Member:
             self.errors.note("error", f"consumer: {place} held {earlier} and later {number}")
 
     def stop(self):
-        """Whether it ended. One may hang in librdkafka itself, whose threads wait for each other when a broker goes while its
-        OffsetForLeaderEpoch is not answered (librdkafka's issue 5476): the group goes on without such a member."""
+        """Whether it ended."""
         self.done.set()
         closing = threading.Thread(target=self.close, daemon=True)
         closing.start()
@@ -181,7 +204,7 @@ class Group:
     """Two members; together they must be given every acknowledged record, at the place that was acknowledged."""
 
     def __init__(self, facts, topic):
-        self.errors, self.read, self.hung = Errors(), {}, 0
+        self.errors, self.read, self.deadlocked = Errors(), {}, 0
         self.members = [Member(facts, topic, f"{topic}-readers", self.errors, self.read) for _ in range(2)]
 
     def start(self):
@@ -193,11 +216,12 @@ class Group:
         deadline = time.monotonic() + seconds
         while not places.keys() <= self.read.keys() and time.monotonic() < deadline:
             time.sleep(0.2)
-        ended = [member.stop() for member in self.members]
-        self.hung = ended.count(False)
+        hung = [member.stop() for member in self.members].count(False)
+        self.deadlocked = hung if hung and librdkafka_is_deadlocked() else 0
         missing = sorted(places.keys() - self.read.keys())
         wrong = sorted(place for place, number in places.items() if self.read.get(place, number) != number)
-        found = [f"the group was not given {len(missing)} acknowledged records, such as {missing[:3]}"] if missing else []
+        found = [f"{hung} members did not end within {CLOSE_SECONDS} s"] if hung > self.deadlocked else []
+        found += [f"the group was not given {len(missing)} acknowledged records, such as {missing[:3]}"] if missing else []
         found += [f"the group was given other records at {len(wrong)} places, such as {wrong[:3]}"] if wrong else []
         return found + self.disorder()
 
