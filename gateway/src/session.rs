@@ -162,7 +162,7 @@ impl Session {
         MUTE_MAX.min(timeout / 3)
     }
 
-    /// A group member with this session timeout joins on this connection.
+    /// On this connection a group member joins whose coordinator gives it up after so long a silence.
     pub(crate) fn note_member(&self, session_timeout: Duration) {
         self.member_timeout_ms.fetch_min(session_timeout.as_millis() as u64, Ordering::Relaxed);
     }

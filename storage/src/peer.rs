@@ -10,7 +10,7 @@ mod wire;
 
 use futures_util::future::BoxFuture;
 
-pub(crate) use self::fetch::{FetchError, fetch_copy};
+pub(crate) use self::fetch::{FetchEnd, FetchError, fetch_copy};
 pub use self::links::PeerLinks;
 pub use self::message::{PeerCall, PeerReply, PeerRequest};
 pub use self::service::PeerService;

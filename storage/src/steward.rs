@@ -27,7 +27,7 @@ use crate::ensemble::Standing;
 use crate::fleet::{Fleet, Member};
 use crate::moving::Mover;
 use crate::opener::Opener;
-use crate::peer::{FetchError, PeerCall, PeerReply, PeerRequest, fetch_copy};
+use crate::peer::{FetchEnd, FetchError, PeerCall, PeerReply, PeerRequest, fetch_copy};
 use crate::recovery::{Stretch, Unflushed};
 use crate::rendezvous::first;
 use crate::start_error::StartError;
@@ -155,16 +155,16 @@ impl Steward {
         let mut holders = self.holders(wal, stretch, view, cell).await;
         let source = holders.iter().copied().find(|member| *member != self.fleet.me);
         // Whole, also where slots ended earlier: whoever holds it may have to flush it, or to hand it on.
-        let (from, end) = (stretch.from, view.sealed_end().unwrap_or(stretch.end));
-        let is_sealed = view.sealed_end().is_some();
+        let (from, sealed) = (stretch.from, view.sealed_end());
+        let end = sealed.map_or(FetchEnd::Open(stretch.end), FetchEnd::Sealed);
         let (network, mirrors) = (&*self.fleet.network, &*self.fleet.mirrors);
         if wal == self.own {
             return Ok(());
         }
         match source {
-            Some(source) => fetch_copy(network, mirrors, wal, from, end, is_sealed, source).await?,
+            Some(source) => fetch_copy(network, mirrors, wal, from, end, source).await?,
             None if holders.contains(&self.fleet.me) => {
-                fetch_copy(network, mirrors, wal, from, end, is_sealed, self.fleet.me).await?;
+                fetch_copy(network, mirrors, wal, from, end, self.fleet.me).await?;
             }
             None => return Err(OpenFault::NoHolder(wal)),
         }
@@ -172,7 +172,7 @@ impl Steward {
         if !holders.contains(&self.fleet.me) {
             holders.push(self.fleet.me);
         }
-        if holders.len() < self.copies_min && is_sealed {
+        if holders.len() < self.copies_min && sealed.is_some() {
             self.copy_on(wal, view, &holders, cell).await?;
         }
         Ok(())

@@ -43,19 +43,30 @@ pub(crate) enum FetchError {
     Interrupted,
 }
 
+/// Up to where a WAL is fetched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FetchEnd {
+    /// Its decided end.
+    Sealed(WalPosition),
+    /// A place in an open WAL. More of it may have been acknowledged: when only restarted copies are left to tell where it ends
+    /// (`storage/PROTOCOL.md` §4), what a node that had nothing has fetched so far must not be taken for a member's copy.
+    Open(WalPosition),
+}
+
 /// Makes sure that `[from, end)` of the WAL lies on this disk, durably. Costs nothing when it does already; what is missing is
-/// fetched from `source`. Both positions lie between groups. `is_sealed` = the WAL ends at `end`: only then is what is fetched by a node
-/// that had nothing all that a member must hold. Of an open WAL more may have been acknowledged, and when only restarted copies are
-/// left to tell where it ends (§4), this one must not be taken for a member's.
+/// fetched from `source`. Both positions lie between groups.
 pub(crate) async fn fetch_copy(
     network: &dyn Network,
     mirrors: &Mirrors,
     wal: WalId,
     from: WalPosition,
-    end: WalPosition,
-    is_sealed: bool,
+    end: FetchEnd,
     source: Member,
 ) -> Result<(), FetchError> {
+    let (end, is_whole) = match end {
+        FetchEnd::Sealed(end) => (end, true),
+        FetchEnd::Open(end) => (end, false),
+    };
     if is_held(mirrors, wal, from, end).await? {
         return Ok(());
     }
@@ -83,7 +94,7 @@ pub(crate) async fn fetch_copy(
         });
         copy = appended.await.ok_or(FetchError::Interrupted)??;
     }
-    let finish = move || if is_sealed { copy.finish() } else { copy.finish_part() };
+    let finish = move || if is_whole { copy.finish() } else { copy.finish_part() };
     Ok(spawn::blocking(finish).await.ok_or(FetchError::Interrupted)??)
 }
 

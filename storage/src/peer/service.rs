@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 use headgate_log::wal::read_groups;
 use headgate_metadata::id::{WalId, WalPosition};
 
-use super::{Network, PeerCall, PeerReply, PeerRequest, fetch_copy};
+use super::{FetchEnd, Network, PeerCall, PeerReply, PeerRequest, fetch_copy};
 use crate::mirrors::Mirrors;
 use crate::spawn;
 
@@ -46,7 +46,7 @@ impl PeerService {
             PeerRequest::Fetch { wal, from, end, source } => {
                 let network = Arc::clone(&self.network);
                 async move {
-                    match fetch_copy(&*network, &mirrors, wal, from, end, true, source).await {
+                    match fetch_copy(&*network, &mirrors, wal, from, FetchEnd::Sealed(end), source).await {
                         Ok(()) => PeerReply::Held { position: end, free_bytes: u64::MAX },
                         Err(_) => PeerReply::Failed,
                     }

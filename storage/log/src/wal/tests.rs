@@ -9,9 +9,9 @@ use headgate_metadata::id::{Incarnation, TimestampMs, WalId, WalPosition};
 use crate::disk::{Disk, ForgetfulDisk, LocalDisk};
 use crate::fixture::{Batch, ROOT, TestWal, at, stamp, state, wal_id};
 use crate::wal::{
-    CopyError, RecordHeader, RecordKind, WalCopy, WalReadError, WalReader, WalReaderConfig, WalScan,
-    WalWriteError, WalWriter, WalWriterConfig, is_poisoned, is_whole, list_chunks, list_wals, read_groups,
-    remove_chunks_below, remove_wal, rewrite_poisoned, wal_dir,
+    CopiedGroup, CopyError, RecordHeader, RecordKind, WalCopy, WalReadError, WalReader, WalReaderConfig,
+    WalScan, WalWriteError, WalWriter, WalWriterConfig, is_poisoned, is_whole, list_chunks, list_wals,
+    read_groups, remove_chunks_below, remove_wal, rewrite_poisoned, wal_dir,
 };
 
 fn scan(wal: &TestWal, sealed_end: Option<WalPosition>) -> Result<WalScan, WalReadError> {
@@ -411,14 +411,18 @@ fn the_real_disk_takes_groups_of_more_slices_than_one_write_can_carry() {
     assert_eq!(WalScan::open(disk, &root, wal_id(), Some(end)).expect("nothing is wrong").end(), end);
 }
 
+/// Two groups as their owner streams them, the end of the first and that of the second.
+fn two_groups() -> (Vec<CopiedGroup>, WalPosition, WalPosition) {
+    let mut wal = TestWal::new(4096);
+    let (first, end) = (wal.write(&[Batch::at(0, 0)]), wal.write(&[Batch::at(0, 1)]));
+    wal.sync();
+    let groups = read_groups(&wal.disk, Path::new(ROOT), wal_id(), at(0), end, 1 << 20);
+    (groups.expect("no fault is set"), first, end)
+}
+
 #[test]
 fn section_4_a_copy_that_promised_is_replaced_whole_and_its_promise_stays() {
-    let mut wal = TestWal::new(4096);
-    let short = wal.write(&[Batch::at(0, 0)]);
-    let end = wal.write(&[Batch::at(0, 1)]);
-    wal.sync();
-    let groups =
-        read_groups(&wal.disk, Path::new(ROOT), wal_id(), at(0), end, 1 << 20).expect("no fault is set");
+    let (groups, short, end) = two_groups();
     let disk: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
     let root = Path::new("/copies");
     let mut copy = WalCopy::open(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
@@ -457,12 +461,7 @@ fn section_4_a_disk_that_was_lost_is_not_taken_for_a_copy_that_holds_nothing() {
 
 #[test]
 fn section_4_a_copy_fetched_in_part_goes_on_as_what_it_is_until_its_owner_says_it_is_whole() {
-    let mut wal = TestWal::new(4096);
-    let part = wal.write(&[Batch::at(0, 0)]);
-    let end = wal.write(&[Batch::at(0, 1)]);
-    wal.sync();
-    let groups =
-        read_groups(&wal.disk, Path::new(ROOT), wal_id(), at(0), end, 1 << 20).expect("no fault is set");
+    let (groups, part, _) = two_groups();
     let disk: Arc<dyn Disk> = Arc::new(ForgetfulDisk::new());
     let root = Path::new("/copies");
     let open = || WalCopy::open(Arc::clone(&disk), root, wal_id(), at(0)).expect("no fault is set");
