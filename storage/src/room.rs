@@ -11,6 +11,7 @@ use headgate_log::wal::WalWriter;
 use headgate_metadata::id::ClusterId;
 use headgate_storage_client::{Reservation, Unavailable};
 use tokio::sync::Semaphore;
+use tracing::{info, warn};
 
 /// How long a reservation waits when the disk is as good as full. Longer would exceed the patience of clients.
 const DELAY_MAX: Duration = Duration::from_secs(5);
@@ -83,9 +84,32 @@ impl Room {
         Self { clusters: DashMap::new(), bytes_max, slow, refuse, free: AtomicU64::new(u64::MAX) }
     }
 
-    /// The disk has this much free space now.
+    /// The fullest disk of this node and its mirrors has this much free space now. Whoever finds producers slow must find the
+    /// reason in the log.
     pub(crate) fn observe_free(&self, free: u64) {
-        self.free.store(free, Ordering::Relaxed);
+        let before = self.free.swap(free, Ordering::Relaxed);
+        let grade = |free| pressure(free, self.slow, self.refuse);
+        match (grade(before), grade(free)) {
+            (Pressure::None | Pressure::Slowed(_), Pressure::Refused) => {
+                warn!(
+                    free_bytes = free,
+                    disk_free_refuse_bytes = self.refuse,
+                    "disk is full: appends are refused"
+                );
+            }
+            (Pressure::None | Pressure::Refused, Pressure::Slowed(delay)) => {
+                warn!(
+                    free_bytes = free,
+                    disk_free_slow_bytes = self.slow,
+                    delay_ms = delay.as_millis() as u64,
+                    "disk is filling up: every append waits, the longer the less is free"
+                );
+            }
+            (Pressure::Slowed(_) | Pressure::Refused, Pressure::None) => {
+                info!(free_bytes = free, "disk has room again: appends wait no longer");
+            }
+            _ => {}
+        }
     }
 
     /// Whether the disk is too full for any append.

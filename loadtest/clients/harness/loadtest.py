@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 END_SECONDS = 30
+END_AT_ONCE_SECONDS = 5
 
 
 class LoadFailed(Exception):
@@ -34,7 +35,11 @@ class Load:
         try:
             status = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
-            self.end()
+            self.interrupt()  # One that was interrupted before ends at once now, and says how far it came.
+            try:
+                self.process.wait(END_AT_ONCE_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.end()
             raise LoadFailed(f"{self.name} did not end within {seconds} s:\n{self.tail()}") from None
         if status:
             raise LoadFailed(f"{self.name} ended with {status}:\n{self.tail()}")

@@ -2,9 +2,11 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +18,9 @@ TAIL_LINES = 40
 STILL_RUNNING_SECONDS = 30
 END_SECONDS = 10
 CELL_WIDTH_MAX = 110
+GIB = 1 << 30
+# A little more than where storage nodes begin to slow producers: a part frees disk as it ends.
+DISK_LOW_BYTES = 10 * GIB
 
 
 class Failed(Exception):
@@ -67,7 +72,7 @@ class Runner:
             results = [Result(part.name, NOT_RUN, str(reason))]
         except Exception as error:  # Whatever goes wrong in one part, the others are still run.
             with log.open("a") as file:
-                file.write(f"\n{type(error).__name__}: {error}\n")
+                file.write(f"\n{type(error).__name__}: {error}\n{disk_hint()}")
             results = [Result(part.name, FAILED, first_line(str(error)) or type(error).__name__)]
         seconds = time.monotonic() - began
         if len(results) == 1:
@@ -100,6 +105,12 @@ class Runner:
 
 def say(text):
     print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+
+def disk_hint():
+    """A test that waited for a producer in vain is understood only by who knows that the disk was nearly full."""
+    free = shutil.disk_usage(tempfile.gettempdir()).free
+    return f"only {free / GIB:.1f} GiB of disk are free: below 8 GiB storage nodes slow producers\n" if free < DISK_LOW_BYTES else ""
 
 
 def first_line(text):

@@ -10,6 +10,7 @@ use anyhow::{Context, ensure};
 use bytes::Bytes;
 use clap::Args;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::Conclusion;
@@ -289,6 +290,8 @@ async fn wait(
     let line = progress_line();
     let mut sum = Tallies::default();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
+    // One listener for the whole run: one made anew in every round would miss a signal between two rounds.
+    let mut interrupts = signal(SignalKind::interrupt()).context("no signals can be received")?;
     loop {
         tokio::select! {
             biased;
@@ -296,7 +299,7 @@ async fn wait(
                 Some(tallies) => sum.merge(&tallies.context("a consumer's task ended early")??),
                 None => break,
             },
-            Ok(()) = tokio::signal::ctrl_c() => {
+            Some(()) = interrupts.recv() => {
                 let again = shared.stopped.swap(true, Ordering::Relaxed);
                 ensure!(!again, "interrupted twice; a fetch on its way was not waited for");
             }

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::{Args, ValueEnum};
-use indicatif::ProgressBar;
 use serde::Serialize;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 
 use super::Conclusion;
@@ -211,6 +211,8 @@ async fn wait(
     let line = progress_line();
     let mut outcomes = Vec::new();
     let mut tick = tokio::time::interval(Duration::from_millis(500));
+    // One listener for the whole run: one made anew in every round would miss a signal between two rounds.
+    let mut interrupts = signal(SignalKind::interrupt()).context("no signals can be received")?;
     loop {
         tokio::select! {
             biased;
@@ -218,26 +220,26 @@ async fn wait(
                 Some(outcome) => outcomes.push(outcome.context("a producer's task ended early")?),
                 None => break,
             },
-            Ok(()) = tokio::signal::ctrl_c() => {
+            Some(()) = interrupts.recv() => {
                 let again = progress.stopped.swap(true, Ordering::Relaxed);
-                ensure!(!again, "interrupted twice; batches on their way were not waited for");
+                ensure!(!again, "interrupted twice; batches on their way were not waited for. {}", shown(progress, start));
             }
-            _ = tick.tick() => show(&line, progress, start),
+            _ = tick.tick() => line.set_message(shown(progress, start)),
         }
     }
     line.finish_and_clear();
     Ok(outcomes)
 }
 
-fn show(line: &ProgressBar, progress: &Progress, start: Instant) {
+fn shown(progress: &Progress, start: Instant) -> String {
     let records = progress.acknowledged_records.load(Ordering::Relaxed);
     let bytes = progress.acknowledged_bytes.load(Ordering::Relaxed);
-    line.set_message(format!(
+    format!(
         "{records} records acknowledged, {:.1} MB/s, {} retries, {} reconnects",
         per_second(bytes as f64 / MEGABYTE, clock::since(start)),
         progress.retries.load(Ordering::Relaxed),
         progress.reconnects.load(Ordering::Relaxed),
-    ));
+    )
 }
 
 fn summarize(
