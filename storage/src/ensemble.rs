@@ -141,6 +141,7 @@ impl Ensemble {
             cell: Arc::clone(&self.parts.cell),
             sequencer: Arc::clone(&self.parts.sequencer),
             clock: Arc::clone(&self.parts.clock),
+            clocks: Arc::clone(&self.parts.fleet.clocks),
             standing: Arc::clone(&self.parts.standing),
         })
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use headgate_metadata::id::{Incarnation, NodeId};
 use tokio::sync::watch;
 
+use crate::clocks::Clocks;
 use crate::mirrors::Mirrors;
 use crate::peer::Network;
 
@@ -23,6 +24,8 @@ pub struct Fleet {
     pub network: Arc<dyn Network>,
     /// The copies kept for them.
     pub mirrors: Arc<Mirrors>,
+    /// How its clock stands to theirs.
+    pub clocks: Arc<Clocks>,
     /// Copies of each WAL, the owner's included; fewer while nodes are missing.
     pub replication: usize,
     /// Whether this node gives away what it has (`headgate storage --drain`).

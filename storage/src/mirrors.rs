@@ -71,6 +71,25 @@ struct Seen {
     /// Whether it is complete: a member's.
     finished: bool,
     promised: bool,
+    /// How far it is held, as durable as `wal.sync` demands.
+    held: WalPosition,
+    /// The owner's last word on how far it has committed.
+    committed: WalPosition,
+    /// Since when the owner has said the same although more is held here.
+    stuck: Option<Duration>,
+}
+
+impl Seen {
+    /// The owner says how far it has committed.
+    fn has_committed(&mut self, committed: WalPosition, now: Duration) {
+        if committed > self.committed || committed >= self.held {
+            self.stuck = None;
+        }
+        if committed < self.held {
+            self.stuck.get_or_insert(now);
+        }
+        self.committed = committed;
+    }
 }
 
 enum Job {
@@ -114,6 +133,19 @@ impl Mirrors {
             seen.finished && !seen.promised && now.saturating_sub(seen.heard) >= silence
         });
         silent.map(|(wal, _)| *wal).collect()
+    }
+
+    /// WALs of which this process is a complete, unfenced holder, and whose owner says for `patience` that nothing more is
+    /// committed although more is durable here. None if that is most of them: then it is not for an owner's own reason.
+    pub(crate) fn stuck(&self, patience: Duration) -> Vec<WalId> {
+        let now = self.parts.clock.monotonic();
+        let copies = self.copies();
+        let followed = copies.iter().map(|(wal, mirror)| (*wal, *mirror.seen()));
+        let followed: Vec<_> = followed.filter(|(_, seen)| seen.finished && !seen.promised).collect();
+        let is_stuck = |seen: &Seen| seen.stuck.is_some_and(|since| now.saturating_sub(since) >= patience);
+        let stuck: Vec<WalId> =
+            followed.iter().filter(|(_, seen)| is_stuck(seen)).map(|(wal, _)| *wal).collect();
+        if stuck.len() * 2 > followed.len() { Vec::new() } else { stuck }
     }
 
     /// Takes a copy up or begins one; see [`crate::peer::PeerRequest::Join`].
@@ -171,15 +203,19 @@ impl Mirrors {
         }
     }
 
-    /// Whether the copy still follows its owner, who was heard by this.
-    pub(crate) fn confirm(&self, wal: WalId) -> PeerReply {
+    /// Whether the copy still follows its owner, who was heard by this and may say how far it has committed.
+    pub(crate) fn confirm(&self, wal: WalId, committed: Option<WalPosition>) -> PeerReply {
         let Some(mirror) = self.find(wal) else { return PeerReply::NotHere };
         let mut seen = mirror.seen();
         if seen.promised {
             return PeerReply::Promised;
         }
-        seen.heard = self.parts.clock.monotonic();
-        PeerReply::Confirmed
+        let now = self.parts.clock.monotonic();
+        seen.heard = now;
+        if let Some(committed) = committed {
+            seen.has_committed(committed, now);
+        }
+        PeerReply::Confirmed { wall: Some(self.parts.clock.wall()) }
     }
 
     /// Fences the copy; see [`crate::peer::PeerRequest::Fence`].
@@ -238,7 +274,9 @@ impl Mirrors {
     fn keep(&self, wal: WalId, copy: WalCopy) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let heard = self.parts.clock.monotonic();
-        let seen = Seen { heard, finished: !copy.is_unfinished(), promised: false };
+        let (held, finished) = (copy.held(), !copy.is_unfinished());
+        let committed = WalPosition::new(0);
+        let seen = Seen { heard, finished, promised: false, held, committed, stuck: None };
         let mirror = Arc::new(Mirror { jobs, seen: Mutex::new(seen), worker: Mutex::default() });
         let weak = Arc::downgrade(&mirror);
         let worker = Worker { wal, copy: Some(copy), queue, parts: self.parts.clone() };
@@ -328,6 +366,7 @@ impl Worker {
                 seen.heard = if done.appended { heard.max(seen.heard) } else { seen.heard };
                 seen.finished = !copy.is_unfinished();
                 seen.promised |= done.promised;
+                seen.held = copy.held();
             });
             let free_bytes = self.parts.free_bytes();
             for (answer, reply) in done.answers {

@@ -1,8 +1,9 @@
 //! Recovery of WALs whose owner is gone (`storage/PROTOCOL.md` §4, §10): the end of a WAL is decided once, by compare-and-swap,
 //! whoever begins and whoever continues.
 //!
-//! A survivor acts on lost contact only: a mirror that has not heard the owner for a second, or, as the backstop, anybody who
-//! sees that the owner's lease is gone. Who gets the slots then is decided in `steward.rs`.
+//! A survivor acts on lost contact: a mirror that has not heard the owner for a second, or, as the backstop, anybody who sees that
+//! the owner's lease is gone. An owner that is heard but stands still is another matter (`relief.rs`). Who gets the slots then is
+//! decided in `steward.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -22,6 +23,7 @@ use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
 use crate::fleet::{Fleet, Member};
 use crate::peer::{PeerCall, PeerReply, PeerRequest};
+use crate::relief::Relief;
 
 /// How often silence is looked for.
 const TICK: Duration = Duration::from_millis(100);
@@ -61,8 +63,14 @@ impl Recoverer {
     /// Recovers for ever. Cancel safe: a half-done sealing is continued by whoever finds it.
     pub(crate) async fn run(&self) {
         let (mut orphaned, mut unanswered) = (Since::new(), Since::new());
+        let mut relief = Relief {
+            mirrors: Arc::clone(&self.fleet.mirrors),
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            well: Since::new(),
+        };
         loop {
-            for wal in self.due(&mut orphaned) {
+            for wal in self.due(&mut orphaned).into_iter().chain(relief.relieve().await) {
                 match self.seal(wal, &mut unanswered).await {
                     Ok(()) => {
                         unanswered.remove(&wal);

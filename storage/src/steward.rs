@@ -108,7 +108,7 @@ impl Steward {
             };
             orphans.iter().copied().filter(is_mine).collect()
         });
-        if mine.is_empty() || *self.fleet.draining.borrow() {
+        if mine.is_empty() || *self.fleet.draining.borrow() || self.fleet.clocks.is_off() {
             return Ok(());
         }
         // Decided at one revision, committed by compare-and-swap on each key.

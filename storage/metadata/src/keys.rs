@@ -28,6 +28,8 @@ pub const NODES: &str = "node/";
 pub const GATEWAYS: &str = "gateway/";
 /// All live metering processes.
 pub const METERING: &str = "metering/";
+/// The last relief of an owner.
+pub const RELIEF: &str = "relief";
 /// Where slots were told to live.
 pub const PLACEMENTS: &str = "placement/";
 /// All users of all accounts.

@@ -33,6 +33,7 @@
 //! gateway/<name>                        GatewayRecord          goes with the gateway's lease
 //! metering/<name>                       MeteringRecord         goes with the process's lease
 //! placement/<slot, 5 digits>            PlacementRecord        absent = where rendezvous puts it
+//! relief                                ReliefRecord           absent where no owner was relieved yet
 //! ```
 //!
 //! Field names and tags are persisted: they are added, never renamed or reused.
@@ -122,7 +123,8 @@ records!(
     NodeRecord,
     GatewayRecord,
     MeteringRecord,
-    PlacementRecord
+    PlacementRecord,
+    ReliefRecord
 );
 
 /// The cell's identity; stands in the object store too, so that a store of another cell is refused.
@@ -543,6 +545,17 @@ pub struct MeteringRecord {
 pub struct PlacementRecord {
     /// The node that shall own it.
     pub node: NodeId,
+}
+
+/// The last relief of an owner that its mirrors heard, and that committed nothing (`storage/PROTOCOL.md` §10).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReliefRecord {
+    /// The WAL that was taken from it.
+    pub wal: WalId,
+    /// The mirror that did.
+    pub by: NodeId,
+    /// When, by that mirror's wall clock: the next one comes five minutes later at the earliest.
+    pub at: TimestampMs,
 }
 
 /// A block of producer ids that a node drew from the counter.

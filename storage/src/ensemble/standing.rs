@@ -138,12 +138,12 @@ impl Standing {
             members.confirmed.keys().copied().collect()
         };
         let calls = mirrors.iter().map(|to| {
-            let request = PeerRequest::Confirm { wal: self.wal };
+            let request = PeerRequest::Confirm { wal: self.wal, committed: None };
             tokio::time::timeout(ROUND_WAIT, self.network.call(PeerCall { to: *to, request }))
         });
         let mut all = true;
         for (member, answer) in mirrors.iter().zip(join_all(calls).await) {
-            let confirmed = matches!(answer, Ok(Ok(PeerReply::Confirmed)));
+            let confirmed = matches!(answer, Ok(Ok(PeerReply::Confirmed { .. })));
             if confirmed {
                 self.confirmed_by(*member, asked);
             }

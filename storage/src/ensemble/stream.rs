@@ -18,6 +18,7 @@ use tracing::debug;
 use super::Standing;
 use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
+use crate::clocks::Clocks;
 use crate::fleet::Member;
 use crate::outbox::Next;
 use crate::peer::{Network, NoAnswer, PeerCall, PeerReply, PeerRequest};
@@ -42,6 +43,7 @@ pub(super) struct StreamParts {
     pub(super) cell: Arc<CellWatch>,
     pub(super) sequencer: Arc<Sequencer>,
     pub(super) clock: SharedClock,
+    pub(super) clocks: Arc<Clocks>,
     pub(super) standing: Arc<Standing>,
 }
 
@@ -184,13 +186,21 @@ impl Sender {
                             self.parts.standing.has_free(self.parts.member, free_bytes);
                             self.holds(position);
                         }
-                        Ok(PeerReply::Confirmed) => {}
+                        Ok(PeerReply::Confirmed { wall }) => {
+                            if let Some(wall) = wall {
+                                let way = self.parts.clock.monotonic().saturating_sub(asked);
+                                self.parts.clocks.answered(self.parts.member.0, way, wall);
+                            }
+                        }
                         Ok(PeerReply::Promised) => return Ended::Fenced,
                         _ => return Ended::Broken,
                     }
                     self.answered(asked, flying.front().map(|next| next.asked));
                 }
-                _ = ask.tick() => flying.push_back(self.ask(PeerRequest::Confirm { wal }, 0)),
+                _ = ask.tick() => {
+                    let committed = Some(self.parts.sequencer.committed());
+                    flying.push_back(self.ask(PeerRequest::Confirm { wal, committed }, 0));
+                }
                 () = writes.changed(version), if !is_full => {}
             }
         }

@@ -1,7 +1,7 @@
 //! The messages between storage nodes, in domain types.
 
 use headgate_log::wal::CopiedGroup;
-use headgate_metadata::id::{WalId, WalPosition};
+use headgate_metadata::id::{TimestampMs, WalId, WalPosition};
 
 use crate::fleet::Member;
 
@@ -40,6 +40,8 @@ pub enum PeerRequest {
     Confirm {
         /// The log.
         wal: WalId,
+        /// How far the owner has committed it; `None` if the owner is of an earlier release (§10, gray relief).
+        committed: Option<WalPosition>,
     },
     /// Promise to take nothing more of this WAL, ever (§4). Answered [`PeerReply::Held`] with the durable end of the copy.
     Fence {
@@ -79,7 +81,7 @@ impl PeerRequest {
             Self::Join { wal, .. }
             | Self::Append { wal, .. }
             | Self::Finish { wal }
-            | Self::Confirm { wal }
+            | Self::Confirm { wal, .. }
             | Self::Fence { wal, .. }
             | Self::Read { wal, .. }
             | Self::Fetch { wal, .. } => *wal,
@@ -98,7 +100,10 @@ pub enum PeerReply {
         free_bytes: u64,
     },
     /// Nobody else has asked this member to leave.
-    Confirmed,
+    Confirmed {
+        /// Its wall clock; `None` from an earlier release (`storage/PROTOCOL.md` §13).
+        wall: Option<TimestampMs>,
+    },
     /// Whole groups, contiguous.
     Groups(Vec<CopiedGroup>),
     /// The copy has promised a seal: whoever asks is not the owner any more.

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use headgate_log::wal::CopiedGroup;
-use headgate_metadata::id::{Incarnation, NodeId, WalId, WalPosition};
+use headgate_metadata::id::{Incarnation, NodeId, TimestampMs, WalId, WalPosition};
 use headgate_storage_client::remote::message::Malformed;
 use headgate_storage_client::wire::{Message, kind};
 use minicbor::{Decode, Encode};
@@ -52,6 +52,8 @@ enum RequestHead {
     Confirm {
         #[n(0)]
         wal: WalId,
+        #[n(1)]
+        committed: Option<WalPosition>,
     },
     #[n(4)]
     Fence {
@@ -96,7 +98,10 @@ enum ReplyHead {
         free_bytes: u64,
     },
     #[n(1)]
-    Confirmed,
+    Confirmed {
+        #[n(0)]
+        wall: Option<TimestampMs>,
+    },
     #[n(2)]
     Groups {
         #[n(0)]
@@ -136,7 +141,7 @@ pub(crate) fn call_to_message(call: PeerCall) -> Message {
             RequestHead::Append { wal, group: put_group(group, &mut payload) }
         }
         PeerRequest::Finish { wal } => RequestHead::Finish { wal },
-        PeerRequest::Confirm { wal } => RequestHead::Confirm { wal },
+        PeerRequest::Confirm { wal, committed } => RequestHead::Confirm { wal, committed },
         PeerRequest::Fence { wal, restarted } => RequestHead::Fence { wal, restarted },
         PeerRequest::Read { wal, from, end, bytes_max } => RequestHead::Read { wal, from, end, bytes_max },
         PeerRequest::Fetch { wal, from, end, source: (node, incarnation) } => {
@@ -156,7 +161,7 @@ pub(crate) fn call_from_message(message: Message) -> Result<PeerCall, Malformed>
             PeerRequest::Append { wal, group: take_group(&group, &mut payload)? }
         }
         RequestHead::Finish { wal } => PeerRequest::Finish { wal },
-        RequestHead::Confirm { wal } => PeerRequest::Confirm { wal },
+        RequestHead::Confirm { wal, committed } => PeerRequest::Confirm { wal, committed },
         RequestHead::Fence { wal, restarted } => PeerRequest::Fence { wal, restarted },
         RequestHead::Read { wal, from, end, bytes_max } => PeerRequest::Read { wal, from, end, bytes_max },
         RequestHead::Fetch { wal, from, end, node, incarnation } => {
@@ -172,7 +177,7 @@ pub(crate) fn reply_to_message(reply: PeerReply) -> Message {
     let mut payload = Vec::new();
     let head = match reply {
         PeerReply::Held { position, free_bytes } => ReplyHead::Held { position, free_bytes },
-        PeerReply::Confirmed => ReplyHead::Confirmed,
+        PeerReply::Confirmed { wall } => ReplyHead::Confirmed { wall },
         PeerReply::Groups(groups) => {
             // Each of several groups is one piece: a frame counts few.
             let heads = groups.into_iter().map(|group| put_group(in_one_piece(group), &mut payload));
@@ -191,7 +196,7 @@ pub(crate) fn reply_from_message(message: Message) -> Result<PeerReply, Malforme
     let (head, mut payload) = decode::<ReplyHead>(message)?;
     let reply = match head {
         ReplyHead::Held { position, free_bytes } => PeerReply::Held { position, free_bytes },
-        ReplyHead::Confirmed => PeerReply::Confirmed,
+        ReplyHead::Confirmed { wall } => PeerReply::Confirmed { wall },
         ReplyHead::Groups { groups } => {
             let groups = groups.iter().map(|group| take_group(group, &mut payload));
             PeerReply::Groups(groups.collect::<Result<_, _>>()?)
@@ -280,7 +285,8 @@ mod tests {
         let cases: Vec<(PeerRequest, Vec<u8>)> = vec![
             (PeerRequest::Join { wal: wal(), from: at(5) }, vec![0, 0x82, 0x82, 3, 17, 5]),
             (PeerRequest::Finish { wal: wal() }, vec![2, 0x81, 0x82, 3, 17]),
-            (PeerRequest::Confirm { wal: wal() }, vec![3, 0x81, 0x82, 3, 17]),
+            (PeerRequest::Confirm { wal: wal(), committed: None }, vec![3, 0x81, 0x82, 3, 17]),
+            (PeerRequest::Confirm { wal: wal(), committed: Some(at(5)) }, vec![3, 0x82, 0x82, 3, 17, 5]),
             (PeerRequest::Fence { wal: wal(), restarted: true }, vec![4, 0x82, 0x82, 3, 17, 0xf5]),
             (
                 PeerRequest::Read { wal: wal(), from: at(5), end: at(9), bytes_max: 20 },
@@ -318,7 +324,8 @@ mod tests {
     fn every_answer_is_pinned_by_golden_bytes_and_reads_back() {
         let cases: Vec<(PeerReply, Vec<u8>)> = vec![
             (PeerReply::Held { position: at(5), free_bytes: 9 }, vec![0x82, 0, 0x82, 5, 9]),
-            (PeerReply::Confirmed, vec![0x82, 1, 0x80]),
+            (PeerReply::Confirmed { wall: None }, vec![0x82, 1, 0x80]),
+            (PeerReply::Confirmed { wall: Some(TimestampMs::new(5)) }, vec![0x82, 1, 0x81, 5]),
             (PeerReply::Promised, vec![0x82, 3, 0x80]),
             (PeerReply::Gap, vec![0x82, 4, 0x80]),
             (PeerReply::NotHere, vec![0x82, 5, 0x80]),

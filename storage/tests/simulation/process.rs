@@ -12,7 +12,7 @@ use headgate_storage::config::{NodeConfig, WalSync};
 use headgate_storage::group::GroupLimits;
 use headgate_storage::peer::PeerService;
 use headgate_storage::planted::{Bug, is_planted};
-use headgate_storage::{Fatal, Fleet, Metrics, MirrorParts, Mirrors, Node, NodeParts, Random};
+use headgate_storage::{Clocks, Fatal, Fleet, Metrics, MirrorParts, Mirrors, Node, NodeParts, Random};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
@@ -106,6 +106,7 @@ impl Machine {
             zone: format!("zone-{}", self.id).into(),
             network,
             mirrors,
+            clocks: Clocks::new(Arc::clone(&self.clone_clock()) as _),
             replication: 3,
             draining: watch::Sender::new(false),
         });

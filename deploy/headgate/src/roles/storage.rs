@@ -21,7 +21,7 @@ use headgate_storage::clock::SystemClock;
 use headgate_storage::config::NodeConfig;
 use headgate_storage::peer::{PeerLinks, PeerService};
 use headgate_storage::{
-    Fleet, MirrorParts, Mirrors, Node, NodeParts, ProcessService, StartError, StorageService,
+    Clocks, Fleet, MirrorParts, Mirrors, Node, NodeParts, ProcessService, StartError, StorageService,
     system_free_space,
 };
 use headgate_storage_client::wire::{PeerRole, Server, TlsDialer, TlsListener, WireLimits};
@@ -113,22 +113,29 @@ struct StorageProcess {
     fleet: Arc<Fleet>,
     nodes: Arc<SlotOwners>,
     drain: tokio::signal::unix::Signal,
+    clock_off: watch::Receiver<bool>,
     /// The node's life, and the HTTP server.
     tasks: JoinSet<Result<()>>,
 }
 
 impl Running for StorageProcess {
     async fn ended(&mut self) -> Result<()> {
-        tokio::select! {
-            biased;
-            ended = self.tasks.join_next() => match ended {
-                Some(Ok(ended)) => ended,
-                Some(Err(error)) => Err(error.into()),
-                None => Ok(()),
-            },
-            _ = self.drain.recv() => {
-                self.give_away().await;
-                Ok(())
+        loop {
+            tokio::select! {
+                biased;
+                ended = self.tasks.join_next() => return match ended {
+                    Some(Ok(ended)) => ended,
+                    Some(Err(error)) => Err(error.into()),
+                    None => Ok(()),
+                },
+                _ = self.drain.recv() => {
+                    self.give_away().await;
+                    return Ok(());
+                }
+                Ok(()) = self.clock_off.changed() => {
+                    let is_off = *self.clock_off.borrow_and_update();
+                    self.gives_away(is_off);
+                }
             }
         }
     }
@@ -157,13 +164,18 @@ impl StorageProcess {
         able.count() >= TAKERS_MIN
     }
 
-    /// Tells the cell that this node leaves, and waits until it owns nothing.
-    async fn give_away(&mut self) {
-        self.record.draining = true;
+    /// Tells the cell whether this node gives away what it has, because it leaves or because its clock is off, and lets it do so.
+    fn gives_away(&mut self, draining: bool) {
+        self.record.draining = draining;
         if let Some(lease) = &self.lease {
             lease.set(self.record.encode());
         }
-        self.fleet.draining.send_replace(true);
+        self.fleet.draining.send_replace(draining);
+    }
+
+    /// Gives everything away, and waits until this node owns nothing.
+    async fn give_away(&mut self) {
+        self.gives_away(true);
         tracing::info!(node = %self.record.node, "draining: slots are given away");
         loop {
             let slots = self.node.borrow().as_ref().map_or(0, |node| node.open_slots());
@@ -213,8 +225,11 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
     };
     let lease = store.keep(&keys::node(settings.node), record.encode(), LEASE_TTL).await;
     let lease = lease.context("this node cannot register")?;
+    let clocks = Clocks::new(SystemClock::shared());
+    let clock_off = clocks.off();
     let fleet = Arc::new(Fleet {
         me,
+        clocks,
         zone: settings.zone.into(),
         network: links,
         mirrors,
@@ -234,7 +249,7 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
         observe::serve(http, Observed { registry, ready }).await;
         Ok(())
     });
-    Ok(StorageProcess { server, node, lease: Some(lease), record, fleet, nodes, drain, tasks })
+    Ok(StorageProcess { server, node, lease: Some(lease), record, fleet, nodes, drain, clock_off, tasks })
 }
 
 /// Keeps a node running: a WAL that its peers sealed is followed by the next. Ends only with what no further start can mend.

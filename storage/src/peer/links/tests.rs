@@ -23,7 +23,7 @@ fn call(to: u32, request: PeerRequest) -> PeerCall {
 }
 
 fn confirm(to: u32, number: u64) -> PeerCall {
-    call(to, PeerRequest::Confirm { wal: wal(number) })
+    call(to, PeerRequest::Confirm { wal: wal(number), committed: None })
 }
 
 /// Writes down what it is asked and answers with how much that was.
@@ -99,7 +99,8 @@ async fn calls_that_wait_for_a_connection_arrive_in_their_order_and_before_later
         let position = WalPosition::new(index as u64 + 1);
         assert_eq!(reply, Ok(PeerReply::Held { position, free_bytes: 0 }));
     }
-    let expected: Vec<_> = (0..100).map(|number| PeerRequest::Confirm { wal: wal(number) }).collect();
+    let expected: Vec<_> =
+        (0..100).map(|number| PeerRequest::Confirm { wal: wal(number), committed: None }).collect();
     assert_eq!(*recorder.0.lock().expect("no panic under the lock"), expected);
 }
 
