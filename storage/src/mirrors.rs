@@ -28,6 +28,8 @@ use crate::spawn;
 
 /// Groups that are written between two looks at the queue: they share a sync where the format allows it.
 const BATCH_MAX: usize = 64;
+/// An owner that follows a copy says at least so often how far it has committed.
+const TOLD_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// What the copies are made of.
 #[derive(Clone)]
@@ -75,20 +77,27 @@ struct Seen {
     held: WalPosition,
     /// The owner's last word on how far it has committed.
     committed: WalPosition,
-    /// Since when the owner has said the same although more is held here.
+    /// Since when the owner has said the same again and again, although more is held here.
     stuck: Option<Duration>,
+    /// When it last said so.
+    told: Duration,
 }
 
 impl Seen {
     /// The owner says how far it has committed.
     fn has_committed(&mut self, committed: WalPosition, now: Duration) {
-        if committed > self.committed || committed >= self.held {
+        if committed > self.committed || committed >= self.held || !self.is_told(now) {
             self.stuck = None;
         }
         if committed < self.held {
             self.stuck.get_or_insert(now);
         }
-        self.committed = committed;
+        (self.committed, self.told) = (committed, now);
+    }
+
+    /// Whether the owner goes on saying how far it has committed: one that does not is silent, or follows others now.
+    fn is_told(&self, now: Duration) -> bool {
+        now.saturating_sub(self.told) < TOLD_EVERY_MAX
     }
 }
 
@@ -142,7 +151,9 @@ impl Mirrors {
         let copies = self.copies();
         let followed = copies.iter().map(|(wal, mirror)| (*wal, *mirror.seen()));
         let followed: Vec<_> = followed.filter(|(_, seen)| seen.finished && !seen.promised).collect();
-        let is_stuck = |seen: &Seen| seen.stuck.is_some_and(|since| now.saturating_sub(since) >= patience);
+        let is_stuck = |seen: &Seen| {
+            seen.is_told(now) && seen.stuck.is_some_and(|since| now.saturating_sub(since) >= patience)
+        };
         let stuck: Vec<WalId> =
             followed.iter().filter(|(_, seen)| is_stuck(seen)).map(|(wal, _)| *wal).collect();
         if stuck.len() * 2 > followed.len() { Vec::new() } else { stuck }
@@ -276,7 +287,7 @@ impl Mirrors {
         let heard = self.parts.clock.monotonic();
         let (held, finished) = (copy.held(), !copy.is_unfinished());
         let committed = WalPosition::new(0);
-        let seen = Seen { heard, finished, promised: false, held, committed, stuck: None };
+        let seen = Seen { heard, finished, promised: false, held, committed, stuck: None, told: heard };
         let mirror = Arc::new(Mirror { jobs, seen: Mutex::new(seen), worker: Mutex::default() });
         let weak = Arc::downgrade(&mirror);
         let worker = Worker { wal, copy: Some(copy), queue, parts: self.parts.clone() };

@@ -64,7 +64,10 @@ impl Relief {
         }
         let Some(entry) = found(0) else { return Ok(false) };
         let record = WalRecord::decode(&entry.value)?;
-        if record.state != WalState::Open || !self.is_time(found(1))? {
+        // Of one that is no member any more nobody waits for its copy.
+        let is_member =
+            record.fragments.last().is_some_and(|last| last.ensemble.contains(&self.mirrors.me()));
+        if record.state != WalState::Open || !is_member || !self.is_time(found(1))? {
             return Ok(false);
         }
         let unchanged = match found(1) {

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""A fleet of real processes under load while its processes are killed, frozen, drained and restarted one after another.
+"""A fleet of real processes under load while its processes are killed, frozen, drained and restarted one after another, and a
+disk hangs.
 
 Producers are idempotent and retry. Nothing acknowledged may be lost, doubled or moved; traffic goes on after every fault and
 while etcd is away; the bill is to the byte; and `down` ends exactly what `up` started. How long each fault stalled the
@@ -23,6 +24,7 @@ from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.fleet import Plan, etcd_binary, python_with_moto  # noqa: E402
 from harness.processes import without_aws  # noqa: E402
+from harness.threads import StoppedThread  # noqa: E402
 from harness.toolchains import Toolchains  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
@@ -35,6 +37,9 @@ RESUME_SECONDS = 60
 # Enough that acknowledgements have surely resumed.
 RESUMED_BATCHES = 50
 FROZEN_SECONDS = 10
+# What a mirror says that takes the slots from an owner whose disk hangs, and how long it hangs.
+RELIEVED = "it is relieved"
+HUNG_SECONDS = 10
 ETCD_AWAY_SECONDS = 8
 
 
@@ -138,11 +143,26 @@ def faults(plan, fleet):
         flags = process.command[2:]
         return lambda: plan.operate("storage", "--drain", *flags)
 
+    hung = []
+
+    def disk_hangs(name):
+        def act():
+            hung.append(StoppedThread(fleet.process(name).pid, "sequencer"))
+            hung[0].stop()
+
+        return act
+
+    def disk_works():
+        hung.pop().go_on()
+        logs = [Path(node.log).read_text(errors="replace") for node in fleet.of_role("storage")]
+        require(any(RELIEVED in log for log in logs), "nobody relieved the node whose disk hung")
+
     kill, stop, go_on = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
     return [
         ("kill storage-2", 5, signalled("storage-2", kill), started("storage-2")),
         ("kill gateway-2", 5, signalled("gateway-2", kill), started("gateway-2")),
         ("freeze storage-3", FROZEN_SECONDS, signalled("storage-3", stop), signalled("storage-3", go_on)),
+        ("hang disk of storage-1", HUNG_SECONDS, disk_hangs("storage-1"), disk_works),
         ("drain storage-1", 3, drained("storage-1"), started("storage-1")),
         ("kill etcd-1", ETCD_AWAY_SECONDS, signalled("etcd-1", kill), started("etcd-1")),
         ("stop gateway-1", 3, stopped("gateway-1"), started("gateway-1")),

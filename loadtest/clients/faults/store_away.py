@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """A fleet whose object store is away: nodes fail and come back, slots move, and nobody needs it until it is there again.
 
-The store stands still while a storage node is killed and started anew, all slots are moved to another node, that node is killed
-too, and the slots move once more. Before, every partition has records in flush objects and in manifests, so that whoever opens a
+The store stands still while each storage node in turn is killed and started anew, and all slots are moved to the next one. It is
+away until chunks have been closed as often as in an hour of a fleet with ordinary settings. Before, every partition has records in flush objects and in manifests, so that whoever opens a
 slot needs what the store holds: it must have a copy. Nothing acknowledged may be lost. How long each step stalled the
 acknowledgements is told, not judged.
 """
@@ -33,6 +33,8 @@ RESUMED_BATCHES = 50
 # Seconds between flushes and manifests, so that whoever opens a slot needs what the store holds.
 STORAGE = {"chunk_bytes": 4 * 2**20, "chunk_age_ms": 3000, "manifest_flushes_max": 4}
 LEAD_SECONDS = 20
+# An hour of chunks that are closed after 120 s, the default: 30 times.
+AWAY_SECONDS = 30 * STORAGE["chunk_age_ms"] / 1000
 
 
 def play(fault):
@@ -85,12 +87,13 @@ def under_load(fault, plan, fleet, journal):
         require(before > 0, "nothing was flushed, so nobody would need the store")
         store.signal(signal.SIGSTOP)
         began = time.monotonic()
-        for node in ("1", "2"):
+        for node in ("1", "2", "3"):
             victim = fleet.process(f"storage-{node}")
             stalled_by(f"{victim.name} killed", lambda victim=victim: victim.signal(signal.SIGKILL), 5)
             stalled_by(f"{victim.name} started", lambda victim=victim: restarted(victim), 1)
-            to = str(int(node) + 1)
+            to = str(int(node) % 3 + 1)
             stalled_by(f"all slots moved to storage-{to}", lambda to=to: placed(to), 1)
+        time.sleep(max(0, AWAY_SECONDS - (time.monotonic() - began)))
         fault.say(f"the store was away for {time.monotonic() - began:.0f} s")
         store.signal(signal.SIGCONT)
         deadline = time.monotonic() + PATIENCE_SECONDS

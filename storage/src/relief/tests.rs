@@ -160,3 +160,17 @@ async fn section_10_after_an_absence_of_the_metadata_store_an_owner_may_help_its
     assert_eq!(scene.pass(2, &[(1, end), (2, end)]).await, []);
     assert_eq!(scene.state(1).await, WalState::Open);
 }
+
+/// A copy that its owner does not wait for any more says nothing about the owner.
+#[tokio::test]
+async fn section_10_only_a_member_that_is_told_again_and_again_relieves() {
+    let mut scene = Scene::of(&[1, 2]).await;
+    let end = scene.group_end.get();
+    assert_eq!(scene.pass(2, &[(1, 0), (2, end)]).await, []);
+    assert_eq!(scene.pass(60, &[(2, end)]).await, [], "nothing was heard of it any more");
+    assert_eq!(scene.pass(3, &[(1, 0), (2, end)]).await, [], "and its time begins anew");
+    let record = WalRecord { wal: wal(1), state: WalState::Open, fragments: Vec::new() };
+    let put = Transaction::new().then(Write::Put(keys::wal(wal(1)), record.encode()));
+    scene.relief.store.commit(put).await.expect("memory does not fail");
+    assert_eq!(scene.pass(60, &[(1, 0), (2, end)]).await, [], "it is no member any more");
+}
