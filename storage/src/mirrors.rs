@@ -28,7 +28,7 @@ use crate::spawn;
 
 /// Groups that are written between two looks at the queue: they share a sync where the format allows it.
 const BATCH_MAX: usize = 64;
-/// An owner that follows a copy says at least so often how far it has committed.
+/// An owner says at least so often to whoever follows it whether it stands still.
 const TOLD_EVERY_MAX: Duration = Duration::from_secs(1);
 
 /// What the copies are made of.
@@ -73,32 +73,8 @@ struct Seen {
     /// Whether it is complete: a member's.
     finished: bool,
     promised: bool,
-    /// How far it is held, as durable as `wal.sync` demands.
-    held: WalPosition,
-    /// The owner's last word on how far it has committed.
-    committed: WalPosition,
-    /// Since when the owner has said the same again and again, although more is held here.
-    stuck: Option<Duration>,
-    /// When it last said so.
-    told: Duration,
-}
-
-impl Seen {
-    /// The owner says how far it has committed.
-    fn has_committed(&mut self, committed: WalPosition, now: Duration) {
-        if committed > self.committed || committed >= self.held || !self.is_told(now) {
-            self.stuck = None;
-        }
-        if committed < self.held {
-            self.stuck.get_or_insert(now);
-        }
-        (self.committed, self.told) = (committed, now);
-    }
-
-    /// Whether the owner goes on saying how far it has committed: one that does not is silent, or follows others now.
-    fn is_told(&self, now: Duration) -> bool {
-        now.saturating_sub(self.told) < TOLD_EVERY_MAX
-    }
+    /// For how long the owner has stood still by its own word, and when it said so.
+    still: (Duration, Duration),
 }
 
 enum Job {
@@ -144,15 +120,17 @@ impl Mirrors {
         silent.map(|(wal, _)| *wal).collect()
     }
 
-    /// WALs of which this process is a complete, unfenced holder, and whose owner says for `patience` that nothing more is
-    /// committed although more is durable here. None if that is most of them: then it is not for an owner's own reason.
+    /// WALs of which this process is a complete, unfenced holder, and whose owner has just said that it stands still for
+    /// `patience`. None if that is most of them: then it is not for an owner's own reason.
     pub(crate) fn stuck(&self, patience: Duration) -> Vec<WalId> {
         let now = self.parts.clock.monotonic();
         let copies = self.copies();
         let followed = copies.iter().map(|(wal, mirror)| (*wal, *mirror.seen()));
         let followed: Vec<_> = followed.filter(|(_, seen)| seen.finished && !seen.promised).collect();
         let is_stuck = |seen: &Seen| {
-            seen.is_told(now) && seen.stuck.is_some_and(|since| now.saturating_sub(since) >= patience)
+            let (still, told) = seen.still;
+            // An owner that says no more is silent, or follows others now.
+            still >= patience && now.saturating_sub(told) < TOLD_EVERY_MAX
         };
         let stuck: Vec<WalId> =
             followed.iter().filter(|(_, seen)| is_stuck(seen)).map(|(wal, _)| *wal).collect();
@@ -214,8 +192,8 @@ impl Mirrors {
         }
     }
 
-    /// Whether the copy still follows its owner, who was heard by this and may say how far it has committed.
-    pub(crate) fn confirm(&self, wal: WalId, committed: Option<WalPosition>) -> PeerReply {
+    /// Whether the copy still follows its owner, who was heard by this and may say for how long it has stood still.
+    pub(crate) fn confirm(&self, wal: WalId, still: Option<Duration>) -> PeerReply {
         let Some(mirror) = self.find(wal) else { return PeerReply::NotHere };
         let mut seen = mirror.seen();
         if seen.promised {
@@ -223,8 +201,8 @@ impl Mirrors {
         }
         let now = self.parts.clock.monotonic();
         seen.heard = now;
-        if let Some(committed) = committed {
-            seen.has_committed(committed, now);
+        if let Some(still) = still {
+            seen.still = (still, now);
         }
         PeerReply::Confirmed { wall: Some(self.parts.clock.wall()) }
     }
@@ -285,9 +263,8 @@ impl Mirrors {
     fn keep(&self, wal: WalId, copy: WalCopy) {
         let (jobs, queue) = mpsc::unbounded_channel();
         let heard = self.parts.clock.monotonic();
-        let (held, finished) = (copy.held(), !copy.is_unfinished());
-        let committed = WalPosition::new(0);
-        let seen = Seen { heard, finished, promised: false, held, committed, stuck: None, told: heard };
+        let finished = !copy.is_unfinished();
+        let seen = Seen { heard, finished, promised: false, still: (Duration::ZERO, heard) };
         let mirror = Arc::new(Mirror { jobs, seen: Mutex::new(seen), worker: Mutex::default() });
         let weak = Arc::downgrade(&mirror);
         let worker = Worker { wal, copy: Some(copy), queue, parts: self.parts.clone() };
@@ -377,7 +354,6 @@ impl Worker {
                 seen.heard = if done.appended { heard.max(seen.heard) } else { seen.heard };
                 seen.finished = !copy.is_unfinished();
                 seen.promised |= done.promised;
-                seen.held = copy.held();
             });
             let free_bytes = self.parts.free_bytes();
             for (answer, reply) in done.answers {

@@ -1,4 +1,4 @@
-//! Gray relief (`storage/PROTOCOL.md` §10): an owner that its mirrors hear, and that commits nothing although they hold more. Its
+//! Gray relief (`storage/PROTOCOL.md` §10): an owner that its mirrors hear, and that says of itself that it does none of its work. Its
 //! own disk hangs, or it cannot leave a dead mirror behind. A mirror seals its WAL, as if it were lost.
 //!
 //! Sealing is safe at any time; what this bounds is the harm of a wrong guess. One relief in a cell in five minutes; none while
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 use crate::clock::SharedClock;
 use crate::mirrors::Mirrors;
 
-/// How long an owner's commits stand still until it is relieved. Below it a silent mirror is replaced (`ensemble.rs`).
+/// How long an owner stands still until it is relieved. Below it a silent mirror is replaced (`ensemble.rs`).
 const STUCK: Duration = Duration::from_secs(3);
 /// For how long the metadata store must have answered.
 const STORE_WELL: Duration = Duration::from_secs(1);
@@ -82,7 +82,7 @@ impl Relief {
             .then(Write::Put(relief, ReliefRecord { wal, by, at: self.clock.wall() }.encode()));
         let done = matches!(self.store.commit(transaction).await?, Outcome::Committed(_));
         if done {
-            warn!(%wal, %by, "owner is heard but commits nothing, its disk may hang: it is relieved, and its WAL sealed");
+            warn!(%wal, %by, "owner stands still, its disk may hang: it is relieved, and its WAL sealed");
         }
         Ok(done)
     }

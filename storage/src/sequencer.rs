@@ -59,6 +59,9 @@ pub(crate) struct Sequencer {
     /// The same for a sequencer that runs as a task.
     task_work: Notify,
     committed: AtomicU64,
+    /// How many groups were taken.
+    rounds: AtomicU64,
+    still: Mutex<Still>,
     chunk_full: Notify,
     outbox: Outbox,
 }
@@ -70,6 +73,14 @@ struct Inbox {
     life: Life,
     /// Whether the sequencer sleeps and must be woken.
     idle: bool,
+}
+
+/// How far it was when it was last seen to get on, and when.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Still {
+    committed: WalPosition,
+    rounds: u64,
+    since: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +154,8 @@ impl Sequencer {
             work: Condvar::new(),
             task_work: Notify::new(),
             committed: AtomicU64::new(position.get()),
+            rounds: AtomicU64::new(0),
+            still: Mutex::new(Still { committed: position, rounds: 0, since: parts.clock.monotonic() }),
             chunk_full: Notify::new(),
             outbox: Outbox::new(position),
         });
@@ -178,6 +191,21 @@ impl Sequencer {
     /// The end of the last committed write group.
     pub(crate) fn committed(&self) -> WalPosition {
         WalPosition::new(self.committed.load(Ordering::Acquire))
+    }
+
+    /// For how long it has had work and done none of it, as far as those saw who asked now and then: its disk hangs, or a mirror
+    /// that cannot be left behind does (`storage/PROTOCOL.md` §10).
+    pub(crate) fn stands_still(&self, now: Duration) -> Duration {
+        let (committed, rounds) = (self.committed(), self.rounds.load(Ordering::Acquire));
+        let waits_for_copies = self.outbox.written() > committed;
+        let has_work = waits_for_copies || !self.inbox().queue.is_empty();
+        let mut still = self.still.lock().unwrap_or_else(PoisonError::into_inner);
+        // Groups that write nothing are work as well.
+        let got_on = committed > still.committed || !waits_for_copies && rounds > still.rounds;
+        if got_on || !has_work {
+            *still = Still { committed, rounds, since: now };
+        }
+        now.saturating_sub(still.since)
     }
 
     /// What mirrors stream.
@@ -360,6 +388,7 @@ impl Worker {
             }
         } else if !inbox.queue.is_empty() && uncommitted < UNCOMMITTED_BYTES_MAX {
             inbox.queue.drain(self.pace.limit(), group);
+            self.shared.rounds.fetch_add(1, Ordering::AcqRel);
             return Gathered::Group;
         }
         inbox.idle = true;

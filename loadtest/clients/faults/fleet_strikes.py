@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness import netns
+from harness.threads import StoppedThread
 
 FROZEN_SECONDS = 10
 CUT_SECONDS = 10
@@ -35,7 +36,7 @@ class Strikes:
         self.fleet, self.choose = fleet, choose
         self.etcd_away_seconds = min(ETCD_AWAY_SECONDS, seconds_in_all * ETCD_AWAY_SHARE)
         self.kinds = [self.kill_storage, self.kill_gateway, self.kill_metering, self.kill_etcd]
-        self.kinds += [self.freeze_storage, self.freeze_gateway, self.freeze_other, self.lose_disk, self.etcd_away]
+        self.kinds += [self.freeze_storage, self.freeze_gateway, self.freeze_other, self.hang_disk, self.lose_disk, self.etcd_away]
         self.left_out = []
         if fleet.facts["netns"]:
             self.kinds += [self.cut_from_nodes, self.cut_from_etcd, self.cut_from_s3]
@@ -110,6 +111,15 @@ class Strikes:
 
     def freeze_other(self):
         return self.freeze(self.one_of("etcd", "metering"))
+
+    def hang_disk(self):
+        victim, hung = self.one_of("storage"), []
+
+        def do():
+            hung.append(StoppedThread(victim.pid, "sequencer"))
+            hung[0].stop()
+
+        return Strike(f"disk hangs {FROZEN_SECONDS} s", victim.name, FROZEN_SECONDS, do, lambda: hung.pop().go_on())
 
     # Links that are cut.
 

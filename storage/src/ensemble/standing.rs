@@ -138,7 +138,7 @@ impl Standing {
             members.confirmed.keys().copied().collect()
         };
         let calls = mirrors.iter().map(|to| {
-            let request = PeerRequest::Confirm { wal: self.wal, committed: None };
+            let request = PeerRequest::Confirm { wal: self.wal, still: None };
             tokio::time::timeout(ROUND_WAIT, self.network.call(PeerCall { to: *to, request }))
         });
         let mut all = true;

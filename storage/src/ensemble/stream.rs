@@ -198,8 +198,8 @@ impl Sender {
                     self.answered(asked, flying.front().map(|next| next.asked));
                 }
                 _ = ask.tick() => {
-                    let committed = Some(self.parts.sequencer.committed());
-                    flying.push_back(self.ask(PeerRequest::Confirm { wal, committed }, 0));
+                    let still = Some(self.parts.sequencer.stands_still(self.parts.clock.monotonic()));
+                    flying.push_back(self.ask(PeerRequest::Confirm { wal, still }, 0));
                 }
                 () = writes.changed(version), if !is_full => {}
             }

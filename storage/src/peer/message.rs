@@ -1,5 +1,7 @@
 //! The messages between storage nodes, in domain types.
 
+use std::time::Duration;
+
 use headgate_log::wal::CopiedGroup;
 use headgate_metadata::id::{TimestampMs, WalId, WalPosition};
 
@@ -40,8 +42,8 @@ pub enum PeerRequest {
     Confirm {
         /// The log.
         wal: WalId,
-        /// How far the owner has committed it; `None` if the owner is of an earlier release (§10, gray relief).
-        committed: Option<WalPosition>,
+        /// For how long the owner has had work and done none of it; `None` where it does not say (§10, gray relief).
+        still: Option<Duration>,
     },
     /// Promise to take nothing more of this WAL, ever (§4). Answered [`PeerReply::Held`] with the durable end of the copy.
     Fence {

@@ -34,9 +34,7 @@ impl PeerService {
         let mirrors = Arc::clone(&self.mirrors);
         match call.request {
             PeerRequest::Append { wal, group } => mirrors.append(wal, group).boxed(),
-            PeerRequest::Confirm { wal, committed } => {
-                std::future::ready(mirrors.confirm(wal, committed)).boxed()
-            }
+            PeerRequest::Confirm { wal, still } => std::future::ready(mirrors.confirm(wal, still)).boxed(),
             PeerRequest::Join { wal, from } => async move { mirrors.join(wal, from).await }.boxed(),
             PeerRequest::Finish { wal } => async move { mirrors.finish(wal).await }.boxed(),
             PeerRequest::Fence { wal, restarted } => {

@@ -3,6 +3,8 @@
 //!
 //! Numbers of variants and fields are never reused; a new variant is understood one release before it is sent.
 
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use headgate_log::wal::CopiedGroup;
 use headgate_metadata::id::{Incarnation, NodeId, TimestampMs, WalId, WalPosition};
@@ -53,7 +55,7 @@ enum RequestHead {
         #[n(0)]
         wal: WalId,
         #[n(1)]
-        committed: Option<WalPosition>,
+        still_ms: Option<u64>,
     },
     #[n(4)]
     Fence {
@@ -141,7 +143,9 @@ pub(crate) fn call_to_message(call: PeerCall) -> Message {
             RequestHead::Append { wal, group: put_group(group, &mut payload) }
         }
         PeerRequest::Finish { wal } => RequestHead::Finish { wal },
-        PeerRequest::Confirm { wal, committed } => RequestHead::Confirm { wal, committed },
+        PeerRequest::Confirm { wal, still } => {
+            RequestHead::Confirm { wal, still_ms: still.map(|still| still.as_millis() as u64) }
+        }
         PeerRequest::Fence { wal, restarted } => RequestHead::Fence { wal, restarted },
         PeerRequest::Read { wal, from, end, bytes_max } => RequestHead::Read { wal, from, end, bytes_max },
         PeerRequest::Fetch { wal, from, end, source: (node, incarnation) } => {
@@ -161,7 +165,9 @@ pub(crate) fn call_from_message(message: Message) -> Result<PeerCall, Malformed>
             PeerRequest::Append { wal, group: take_group(&group, &mut payload)? }
         }
         RequestHead::Finish { wal } => PeerRequest::Finish { wal },
-        RequestHead::Confirm { wal, committed } => PeerRequest::Confirm { wal, committed },
+        RequestHead::Confirm { wal, still_ms } => {
+            PeerRequest::Confirm { wal, still: still_ms.map(Duration::from_millis) }
+        }
         RequestHead::Fence { wal, restarted } => PeerRequest::Fence { wal, restarted },
         RequestHead::Read { wal, from, end, bytes_max } => PeerRequest::Read { wal, from, end, bytes_max },
         RequestHead::Fetch { wal, from, end, node, incarnation } => {
@@ -285,8 +291,11 @@ mod tests {
         let cases: Vec<(PeerRequest, Vec<u8>)> = vec![
             (PeerRequest::Join { wal: wal(), from: at(5) }, vec![0, 0x82, 0x82, 3, 17, 5]),
             (PeerRequest::Finish { wal: wal() }, vec![2, 0x81, 0x82, 3, 17]),
-            (PeerRequest::Confirm { wal: wal(), committed: None }, vec![3, 0x81, 0x82, 3, 17]),
-            (PeerRequest::Confirm { wal: wal(), committed: Some(at(5)) }, vec![3, 0x82, 0x82, 3, 17, 5]),
+            (PeerRequest::Confirm { wal: wal(), still: None }, vec![3, 0x81, 0x82, 3, 17]),
+            (
+                PeerRequest::Confirm { wal: wal(), still: Some(Duration::from_millis(5)) },
+                vec![3, 0x82, 0x82, 3, 17, 5],
+            ),
             (PeerRequest::Fence { wal: wal(), restarted: true }, vec![4, 0x82, 0x82, 3, 17, 0xf5]),
             (
                 PeerRequest::Read { wal: wal(), from: at(5), end: at(9), bytes_max: 20 },

@@ -1,12 +1,7 @@
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use bytes::Bytes;
 use headgate_log::disk::ForgetfulDisk;
-use headgate_log::wal::{CopiedGroup, Stamp, StateMeta, WalWriter, WalWriterConfig, read_groups};
-use headgate_metadata::id::{
-    ClusterId, Incarnation, KeyId, NodeId, SlotEpoch, SlotId, TimestampMs, WalPosition,
-};
+use headgate_metadata::id::{Incarnation, NodeId, TimestampMs, WalPosition};
 use headgate_metadata::record::Fragment;
 use headgate_metadata::simulated::{Fate, Operation, Passage, SimulatedStore};
 
@@ -16,11 +11,10 @@ use crate::config::WalSync;
 use crate::mirrors::MirrorParts;
 use crate::peer::PeerReply;
 
-/// A mirror of the logs of several owners, which hold one group each.
+/// A mirror of the logs of several owners.
 struct Scene {
     relief: Relief,
     clock: Arc<ManualClock>,
-    group_end: WalPosition,
     /// Whether the metadata store is.
     away: Arc<AtomicBool>,
 }
@@ -41,32 +35,25 @@ impl Scene {
         let store: SharedStore = Arc::new(SimulatedStore::new(move |_: Operation<'_>| {
             if is_away.load(Ordering::Relaxed) { Passage::ending(Fate::NotSent) } else { Passage::FREE }
         }));
-        let mut group_end = WalPosition::new(0);
         for owner in owners {
             let wal = wal(*owner);
-            let group = group_of(wal);
-            group_end = group.end;
             mirrors.join(wal, WalPosition::new(0)).await;
-            mirrors.append(wal, group).await;
-            assert!(
-                matches!(mirrors.finish(wal).await, PeerReply::Held { position, .. } if position == group_end)
-            );
+            assert!(matches!(mirrors.finish(wal).await, PeerReply::Held { .. }));
             let fragments = vec![Fragment { start: WalPosition::new(0), ensemble: vec![mirrors.me()] }];
-            let record = WalRecord { wal, state: WalState::Open, fragments };
-            let put = Transaction::new().then(Write::Put(keys::wal(wal), record.encode()));
-            store.commit(put).await.expect("memory does not fail");
+            put(&store, &WalRecord { wal, state: WalState::Open, fragments }).await;
         }
         let relief = Relief { mirrors, store, clock: clock.clone(), well: BTreeMap::new() };
-        Self { relief, clock, group_end, away }
+        Self { relief, clock, away }
     }
 
-    /// Time passes in steps in which every owner says how far it has committed, and the mirror looks; what it relieves.
-    async fn pass(&mut self, seconds: u64, committed: &[(u32, u64)]) -> Vec<WalId> {
+    /// Time passes in steps in which each of these owners says for how many ms it has stood still, and the mirror looks; what it
+    /// relieves.
+    async fn pass(&mut self, seconds: u64, said: &[(u32, u64)]) -> Vec<WalId> {
         let mut relieved = Vec::new();
         for _ in 0..seconds * 5 {
             self.clock.advance(Duration::from_millis(200));
-            for (owner, position) in committed {
-                self.relief.mirrors.confirm(wal(*owner), Some(WalPosition::new(*position)));
+            for (owner, still_ms) in said {
+                self.relief.mirrors.confirm(wal(*owner), Some(Duration::from_millis(*still_ms)));
             }
             relieved.extend(self.relief.relieve().await);
         }
@@ -79,85 +66,51 @@ impl Scene {
     }
 }
 
+async fn put(store: &SharedStore, record: &WalRecord) {
+    let put = Transaction::new().then(Write::Put(keys::wal(record.wal), record.encode()));
+    store.commit(put).await.expect("memory does not fail");
+}
+
 fn wal(owner: u32) -> WalId {
     WalId { node: NodeId::new(owner), incarnation: Incarnation::new(7) }
 }
 
-fn group_of(wal: WalId) -> CopiedGroup {
-    let (disk, root) = (Arc::new(ForgetfulDisk::new()), Path::new("/owner"));
-    let config = WalWriterConfig { chunk_bytes: 4096 };
-    let mut writer = WalWriter::create(disk.clone(), root, wal, config).expect("the disk works");
-    let mut group = writer.begin_group(TimestampMs::new(1));
-    let stamp = Stamp {
-        slot: SlotId::new(1),
-        slot_epoch: SlotEpoch::new(1),
-        slot_time: TimestampMs::new(1),
-        key_id: KeyId::new(0),
-    };
-    let state = StateMeta {
-        cluster: ClusterId::from_random(1),
-        kind: 9,
-        key: Bytes::from_static(b"key"),
-        value: Some(Bytes::from_static(b"value")),
-    };
-    group.push_state(&stamp, &state);
-    let end = writer.write(group).expect("the disk works").end;
-    writer.sync().expect("the disk works");
-    let groups = read_groups(&*disk, root, wal, WalPosition::new(0), end, 1 << 20).expect("it was written");
-    groups.into_iter().next().expect("one was written")
-}
-
 #[tokio::test]
-async fn section_10_an_owner_that_is_heard_and_commits_nothing_is_relieved() {
+async fn section_10_an_owner_that_is_heard_and_stands_still_is_relieved() {
     let mut scene = Scene::of(&[1, 2]).await;
-    let end = scene.group_end.get();
-    assert_eq!(scene.pass(3, &[(1, 0), (2, end)]).await, []);
-    assert_eq!(scene.pass(2, &[(1, 0), (2, end)]).await, [wal(1)]);
+    assert_eq!(scene.pass(60, &[(1, 2_999), (2, 0)]).await, []);
+    assert_eq!(scene.pass(2, &[(1, 3_000), (2, 0)]).await, [wal(1)]);
     assert_eq!(scene.state(1).await, WalState::Sealing);
     assert_eq!(scene.state(2).await, WalState::Open);
-}
-
-#[tokio::test]
-async fn section_10_an_owner_that_commits_slowly_is_not_relieved() {
-    let mut scene = Scene::of(&[1, 2]).await;
-    let end = scene.group_end.get();
-    for position in 0..end.min(5) {
-        assert_eq!(scene.pass(2, &[(1, position), (2, end)]).await, []);
-    }
-    assert_eq!(scene.pass(60, &[(1, end), (2, end)]).await, [], "nothing waits to be committed");
 }
 
 /// Whatever is wrong with most of them is not wrong with one.
 #[tokio::test]
 async fn section_10_when_most_owners_stand_still_none_is_relieved() {
     let mut scene = Scene::of(&[1, 2, 3]).await;
-    let end = scene.group_end.get();
-    assert_eq!(scene.pass(60, &[(1, 0), (2, 0), (3, end)]).await, []);
-    assert_eq!(scene.pass(2, &[(1, 0), (2, end), (3, end)]).await, [wal(1)]);
+    assert_eq!(scene.pass(60, &[(1, 9_000), (2, 9_000), (3, 0)]).await, []);
+    assert_eq!(scene.pass(2, &[(1, 9_000), (2, 0), (3, 0)]).await, [wal(1)]);
 }
 
 #[tokio::test]
 async fn section_10_reliefs_of_a_cell_are_five_minutes_apart() {
     let mut scene = Scene::of(&[1, 2, 3]).await;
-    let end = scene.group_end.get();
-    assert_eq!(scene.pass(5, &[(1, 0), (2, end), (3, end)]).await, [wal(1)]);
+    assert_eq!(scene.pass(2, &[(1, 9_000), (2, 0), (3, 0)]).await, [wal(1)]);
     scene.relief.mirrors.fence(wal(1), false).await;
-    assert_eq!(scene.pass(290, &[(2, 0), (3, end)]).await, []);
-    assert_eq!(scene.pass(15, &[(2, 0), (3, end)]).await, [wal(2)]);
+    assert_eq!(scene.pass(290, &[(2, 9_000), (3, 0)]).await, []);
+    assert_eq!(scene.pass(15, &[(2, 9_000), (3, 0)]).await, [wal(2)]);
 }
 
 /// While the store was away the owner could not leave a dead mirror behind; it may do so first.
 #[tokio::test]
 async fn section_10_after_an_absence_of_the_metadata_store_an_owner_may_help_itself_first() {
     let mut scene = Scene::of(&[1, 2]).await;
-    let end = scene.group_end.get();
     scene.away.store(true, Ordering::Relaxed);
-    assert_eq!(scene.pass(20, &[(1, 0), (2, end)]).await, []);
+    assert_eq!(scene.pass(20, &[(1, 9_000), (2, 0)]).await, []);
     scene.away.store(false, Ordering::Relaxed);
     scene.clock.advance(Duration::from_millis(100));
     assert_eq!(scene.relief.relieve().await, None, "the store has only just come back");
-    assert_eq!(scene.pass(1, &[(1, end), (2, end)]).await, []);
-    assert_eq!(scene.pass(2, &[(1, end), (2, end)]).await, []);
+    assert_eq!(scene.pass(3, &[(1, 0), (2, 0)]).await, []);
     assert_eq!(scene.state(1).await, WalState::Open);
 }
 
@@ -165,12 +118,9 @@ async fn section_10_after_an_absence_of_the_metadata_store_an_owner_may_help_its
 #[tokio::test]
 async fn section_10_only_a_member_that_is_told_again_and_again_relieves() {
     let mut scene = Scene::of(&[1, 2]).await;
-    let end = scene.group_end.get();
-    assert_eq!(scene.pass(2, &[(1, 0), (2, end)]).await, []);
-    assert_eq!(scene.pass(60, &[(2, end)]).await, [], "nothing was heard of it any more");
-    assert_eq!(scene.pass(3, &[(1, 0), (2, end)]).await, [], "and its time begins anew");
-    let record = WalRecord { wal: wal(1), state: WalState::Open, fragments: Vec::new() };
-    let put = Transaction::new().then(Write::Put(keys::wal(wal(1)), record.encode()));
-    scene.relief.store.commit(put).await.expect("memory does not fail");
-    assert_eq!(scene.pass(60, &[(1, 0), (2, end)]).await, [], "it is no member any more");
+    scene.relief.mirrors.confirm(wal(1), Some(Duration::from_secs(9)));
+    scene.clock.advance(Duration::from_secs(1));
+    assert_eq!(scene.pass(60, &[(2, 0)]).await, [], "nothing was heard of it any more");
+    put(&scene.relief.store, &WalRecord { wal: wal(1), state: WalState::Open, fragments: Vec::new() }).await;
+    assert_eq!(scene.pass(60, &[(1, 9_000), (2, 0)]).await, [], "it is no member any more");
 }

@@ -201,6 +201,22 @@ fn section_2_4_nothing_is_answered_or_visible_before_its_group_is_synced() {
     drop(second);
 }
 
+/// What mirrors are told (§10, gray relief).
+#[test]
+fn section_10_it_stands_still_while_it_has_work_and_does_none_of_it() {
+    let rig = Rig::new();
+    let still = |seconds| rig.sequencer.stands_still(Duration::from_secs(seconds)).as_secs();
+    assert_eq!([still(10), still(20)], [0, 0], "it has nothing to do");
+    let first = rig.append(1, 100);
+    rig.wait_for_sync();
+    assert_eq!([still(30), still(34)], [10, 14], "its disk hangs");
+    let second = rig.append(1, 100);
+    rig.let_sync();
+    rig.wait_for_sync();
+    assert_eq!([still(40), still(43)], [0, 3], "it has got on, and hangs again");
+    drop((first, second));
+}
+
 #[test]
 fn section_2_2_while_a_group_syncs_the_next_gathers_and_a_burst_leaves_room_for_others() {
     let rig = Rig::new();

@@ -23,7 +23,7 @@ fn call(to: u32, request: PeerRequest) -> PeerCall {
 }
 
 fn confirm(to: u32, number: u64) -> PeerCall {
-    call(to, PeerRequest::Confirm { wal: wal(number), committed: None })
+    call(to, PeerRequest::Confirm { wal: wal(number), still: None })
 }
 
 /// Writes down what it is asked and answers with how much that was.
@@ -100,7 +100,7 @@ async fn calls_that_wait_for_a_connection_arrive_in_their_order_and_before_later
         assert_eq!(reply, Ok(PeerReply::Held { position, free_bytes: 0 }));
     }
     let expected: Vec<_> =
-        (0..100).map(|number| PeerRequest::Confirm { wal: wal(number), committed: None }).collect();
+        (0..100).map(|number| PeerRequest::Confirm { wal: wal(number), still: None }).collect();
     assert_eq!(*recorder.0.lock().expect("no panic under the lock"), expected);
 }
 
