@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""A fleet of real processes under load while its processes are killed, frozen, drained and restarted one after another, and a
-disk hangs.
+"""A fleet of real processes under load while its processes are killed, frozen, drained and restarted one after another, a
+disk hangs, and a clock is wrong.
 
 Producers are idempotent and retry. Nothing acknowledged may be lost, doubled or moved; traffic goes on after every fault and
 while etcd is away; the bill is to the byte; and `down` ends exactly what `up` started. How long each fault stalled the
@@ -40,6 +40,10 @@ FROZEN_SECONDS = 10
 # What a mirror says that takes the slots from an owner whose disk hangs, and how long it hangs.
 RELIEVED = "it is relieved"
 HUNG_SECONDS = 10
+# What a node says that finds its clock wrong, how wrong it is, and for how long: slots go home after ten seconds.
+OFF = "is off those of its peers"
+OFF_BY = "+5s"
+OFF_SECONDS = 15
 ETCD_AWAY_SECONDS = 8
 
 
@@ -154,8 +158,35 @@ def faults(plan, fleet):
 
     def disk_works():
         hung.pop().go_on()
-        logs = [Path(node.log).read_text(errors="replace") for node in fleet.of_role("storage")]
-        require(any(RELIEVED in log for log in logs), "nobody relieved the node whose disk hung")
+        require(any(says(node, RELIEVED) for node in fleet.of_role("storage")), "nobody relieved the node whose disk hung")
+
+    def says(process, text):
+        return text in Path(process.log).read_text(errors="replace")
+
+    def started_anew(name, wrapper):
+        process = fleet.process(name)
+        command = process.command
+
+        def act():
+            stopped(name)()
+            process.command = [*wrapper, *command]
+            fleet.start(process)
+
+        return act
+
+    def clock_is_right(name):
+        right = started_anew(name, [])
+
+        def act():
+            process, config = fleet.process(name), str(fleet.directory / "headgate.toml")
+            require(says(process, OFF), f"{name} has not noticed that its clock is wrong")
+            slots = owned(plan, config)
+            require(slots.get(process.id, 0) == 0, f"{name} has slots although its clock is wrong: {slots}")
+            right()
+
+        return act
+
+    wrong = ["faketime", "--exclude-monotonic", "-f", OFF_BY]
 
     kill, stop, go_on = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
     return [
@@ -167,6 +198,7 @@ def faults(plan, fleet):
         ("kill etcd-1", ETCD_AWAY_SECONDS, signalled("etcd-1", kill), started("etcd-1")),
         ("stop gateway-1", 3, stopped("gateway-1"), started("gateway-1")),
         ("stop storage-2", 3, stopped("storage-2"), started("storage-2")),
+        ("wrong clock of storage-3", OFF_SECONDS, started_anew("storage-3", wrong), clock_is_right("storage-3")),
         ("kill metering-1", 1, signalled("metering-1", kill), started("metering-1")),
     ]
 
@@ -176,6 +208,12 @@ class Client:
 
     def __init__(self, fleet):
         self.dev_json = fleet.directory / "fleet.json"
+
+
+def owned(plan, config):
+    """How many slots each node has."""
+    lines = plan.operate("slot", "list", "--config", config).splitlines()[1:]
+    return {line.split()[0]: int(line.split()[1]) for line in lines}
 
 
 def verify(fault, fleet, journal):

@@ -21,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fleet_calm import Calm  # noqa: E402
 from fleet_probe import librdkafka  # noqa: E402
+from fleet_roles import owned  # noqa: E402
 from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.fleet import SLOTS, Plan, etcd_binary, python_with_moto  # noqa: E402
@@ -200,12 +201,6 @@ def produce(fault, server):
     words = ["produce", "--topic", TOPIC, "--partitions", PARTITIONS_EACH, "--producers", 2, "--rate", RATE]
     words += ["--seconds", 3 * MOVE_SECONDS + PATIENCE_SECONDS, "--journal", fault.work / f"journal-{server.name}"]
     return loadtest.Load(fault.arguments.loadtest, server, fault.work, f"produce-{server.name}", words, iam=True)
-
-
-def owned(plan, config):
-    """How many slots each node has."""
-    lines = plan.operate("slot", "list", "--config", config).splitlines()[1:]
-    return {line.split()[0]: int(line.split()[1]) for line in lines}
 
 
 def flushed_bytes(fleet):

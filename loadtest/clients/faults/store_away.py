@@ -15,12 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fleet_calm import Calm  # noqa: E402
-from fleet_roles import Client, Gaps, verify  # noqa: E402
+from fleet_roles import Client, Gaps, owned, verify  # noqa: E402
 from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.fleet import SLOTS, Plan, etcd_binary, python_with_moto  # noqa: E402
 from harness.toolchains import Toolchains  # noqa: E402
-from moves import flushed_bytes, owned  # noqa: E402
+from moves import flushed_bytes  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 TOPIC = "fleet"

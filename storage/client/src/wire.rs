@@ -48,7 +48,7 @@ pub use frame::kind;
 pub use identity::{InvalidIdentity, PeerIdentity, PeerRole};
 pub use limits::WireLimits;
 pub use plain::{PlainDialer, PlainListener};
-pub use server::Server;
+pub use server::{HangUp, Server};
 pub use stream::{ByteStream, Dial, Dialer, Handshake, Listen, Peer};
 pub use tls::{Credentials, CredentialsError, ListenError, TlsDialer, TlsListener};
 

@@ -547,7 +547,7 @@ pub struct PlacementRecord {
     pub node: NodeId,
 }
 
-/// The last relief of an owner that its mirrors heard, and that committed nothing (`storage/PROTOCOL.md` §10).
+/// The last relief of an owner that its mirrors heard, and that stood still (`storage/PROTOCOL.md` §10).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReliefRecord {
     /// The WAL that was taken from it.

@@ -24,7 +24,7 @@ use headgate_storage::{
     Clocks, Fleet, MirrorParts, Mirrors, Node, NodeParts, ProcessService, StartError, StorageService,
     system_free_space,
 };
-use headgate_storage_client::wire::{PeerRole, Server, TlsDialer, TlsListener, WireLimits};
+use headgate_storage_client::wire::{HangUp, PeerRole, Server, TlsDialer, TlsListener, WireLimits};
 use prometheus_client::registry::Registry;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -44,6 +44,8 @@ use crate::{front, node_parts, object_store};
 const REPLICATION: usize = 3;
 /// The pause before a start is tried again that failed because something did not answer.
 const RETRY: Duration = Duration::from_millis(500);
+/// How long a node whose WAL others sealed may take to end; its disk hangs if it takes longer.
+const HALT_WAIT: Duration = Duration::from_millis(500);
 /// How often a draining node looks whether it has given everything away.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
 /// How long a process that was told to stop gives its slots away at most; then others take them, a second later.
@@ -244,7 +246,8 @@ async fn start(settings: Settings, data: &DataDir) -> Result<StorageProcess> {
         Box::new(move || node.borrow().as_ref().is_some_and(|node: &Arc<Node>| node.is_accepting()))
     };
     let mut tasks = JoinSet::new();
-    tasks.spawn(async move { live(config, parts, &service, &current).await });
+    let hang_up = server.hang_up();
+    tasks.spawn(async move { live(config, parts, &service, &current, &hang_up).await });
     tasks.spawn(async move {
         observe::serve(http, Observed { registry, ready }).await;
         Ok(())
@@ -258,6 +261,7 @@ async fn live(
     parts: NodeParts,
     service: &ProcessService,
     current: &watch::Sender<Option<Arc<Node>>>,
+    hang_up: &HangUp,
 ) -> Result<()> {
     loop {
         match Node::start(config.clone(), parts.clone()).await {
@@ -270,7 +274,13 @@ async fn live(
                 tracing::warn!(wal = %node.wal(), "WAL sealed by other nodes, starting the next");
                 service.pause();
                 current.send_replace(None);
-                node.halt().await;
+                let mut halted = std::pin::pin!(node.halt());
+                if timeout(HALT_WAIT, &mut halted).await.is_err() {
+                    // What is still asked of it will not be answered before the disk comes back; elsewhere it would be.
+                    tracing::warn!(wal = %node.wal(), "the disk hangs: connections are ended, so that nobody waits for it");
+                    hang_up.now();
+                    halted.await;
+                }
             }
             Err(error) if is_passing(&error) => {
                 tracing::warn!(%error, "storage node not started yet");

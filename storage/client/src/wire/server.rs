@@ -23,20 +23,39 @@ const ACCEPT_ERROR_PAUSE: Duration = Duration::from_millis(100);
 pub struct Server {
     /// Until when peers may leave, once the server stops.
     closing: watch::Sender<Option<Instant>>,
+    hang_up: HangUp,
     accepting: JoinHandle<()>,
+}
+
+/// Ends all connections of a server when told to. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct HangUp(watch::Sender<()>);
+
+impl HangUp {
+    /// Ends every connection now; peers may connect again. What they have asked stays unanswered, which they notice at once: for
+    /// answers that cannot come in any useful time.
+    pub fn now(&self) {
+        self.0.send_replace(());
+    }
 }
 
 impl Server {
     /// Serves what `listener` accepts. Must be called in a tokio runtime.
     pub fn start(listener: impl Listen, service: Arc<dyn Service>, limits: WireLimits) -> Self {
         let (closing, told) = watch::channel(None);
+        let hang_up = HangUp(watch::Sender::new(()));
         let shared = Arc::new(Shared {
             service,
             limits,
             in_flight: Arc::new(Semaphore::new(limits.in_flight_bytes_max as usize)),
         });
-        let accepting = spawn::task(accept(listener, shared, told));
-        Self { closing, accepting }
+        let accepting = spawn::task(accept(listener, shared, told, hang_up.clone()));
+        Self { closing, hang_up, accepting }
+    }
+
+    /// What ends its connections.
+    pub fn hang_up(&self) -> HangUp {
+        self.hang_up.clone()
     }
 
     /// Stops accepting, tells the peers that it goes away, answers what was accepted, and waits for the peers to leave, for at
@@ -58,6 +77,7 @@ async fn accept(
     mut listener: impl Listen,
     shared: Arc<Shared>,
     mut closing: watch::Receiver<Option<Instant>>,
+    hang_up: HangUp,
 ) {
     let told = closing.clone();
     let mut connections = JoinSet::new();
@@ -68,7 +88,15 @@ async fn accept(
             Some(_) = connections.join_next(), if !connections.is_empty() => {}
             accepted = listener.accept(), if connections.len() < shared.limits.connections_max => match accepted {
                 Ok(handshake) => {
-                    spawn::member(&mut connections, enter(handshake, Arc::clone(&shared), told.clone()));
+                    let entered = enter(handshake, Arc::clone(&shared), told.clone());
+                    let mut hung_up = hang_up.0.subscribe();
+                    spawn::member(&mut connections, async move {
+                        select! {
+                            biased;
+                            _ = hung_up.changed() => {}
+                            () = entered => {}
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "connection not accepted");

@@ -122,6 +122,19 @@ async fn a_server_that_must_stop_ends_calls_that_outlast_its_grace() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_hangs_up_loses_its_calls_and_takes_the_next_connection() {
+    let service = Arc::new(Echo::default());
+    let (dialer, server) = serve(&service, WireLimits::default());
+    let connection = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
+    let stuck = connection.call(message(16, "wait"));
+    assert!(connection.call(message(16, "answered")).await.is_ok());
+    server.hang_up().now();
+    assert_eq!(stuck.await, Err(CallError::Lost));
+    let again = Connection::open(&dialer, "anywhere").await.expect("it listens still");
+    assert!(again.call(message(16, "answered again")).await.is_ok());
+}
+
+#[tokio::test(start_paused = true)]
 async fn calls_of_a_peer_that_went_away_are_dropped() {
     let service = Arc::new(Echo::default());
     let (dialer, _server) = serve(&service, WireLimits::default());
