@@ -15,7 +15,7 @@ use tracing::{info, warn};
 use crate::clock::SharedClock;
 
 /// How far off the median a clock may be.
-const OFF_MS_MAX: i64 = 500;
+const OFF_MS_MAX: u64 = 500;
 /// An answer that took longer says too little: it is off by half of that at most.
 const WAY_MAX: Duration = Duration::from_millis(100);
 /// How long an answer counts.
@@ -58,14 +58,15 @@ impl Clocks {
         }
         let now = self.clock.monotonic();
         let own = self.clock.wall().get() as i64 - way.as_millis() as i64 / 2;
-        let ahead_ms = wall.get() as i64 - own;
+        // A peer may say anything.
+        let ahead_ms = (wall.get() as i64).saturating_sub(own);
         let median = {
             let mut peers = self.peers.lock().unwrap_or_else(PoisonError::into_inner);
             peers.insert(peer, Heard { ahead_ms, at: now });
             peers.retain(|_, heard| now.saturating_sub(heard.at) < FRESH);
             median(peers.values().map(|heard| heard.ahead_ms))
         };
-        let is_off = median.abs() > OFF_MS_MAX;
+        let is_off = median.unsigned_abs() > OFF_MS_MAX;
         if self.off.send_if_modified(|off| std::mem::replace(off, is_off) != is_off) {
             if is_off {
                 warn!(
@@ -84,7 +85,7 @@ fn median(peers: impl Iterator<Item = i64>) -> i64 {
     let mut all: Vec<i64> = peers.chain([0]).collect();
     all.sort_unstable();
     let (low, high) = (all[(all.len() - 1) / 2], all[all.len() / 2]);
-    if low.abs() <= high.abs() { low } else { high }
+    if low.unsigned_abs() <= high.unsigned_abs() { low } else { high }
 }
 
 #[cfg(test)]
@@ -121,6 +122,17 @@ mod tests {
             (&[10, 5_000, 5_000, 5_000], true),
         ] {
             assert_eq!(heard(ahead).0.is_off(), is_off, "{ahead:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_clock_says_is_taken_for_a_wrong_clock() {
+        for wall in [0, i64::MAX as u64, 1 << 63, u64::MAX] {
+            let (clocks, _) = heard(&[0]);
+            clocks.answered(NodeId::new(2), Duration::ZERO, TimestampMs::new(wall));
+            assert!(!clocks.is_off(), "{wall}: one of two");
+            clocks.answered(NodeId::new(1), Duration::ZERO, TimestampMs::new(wall));
+            assert!(clocks.is_off(), "{wall}: both");
         }
     }
 

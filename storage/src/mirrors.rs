@@ -73,8 +73,16 @@ struct Seen {
     /// Whether it is complete: a member's.
     finished: bool,
     promised: bool,
-    /// For how long the owner has stood still by its own word, and when it said so.
-    still: (Duration, Duration),
+    still: Still,
+}
+
+/// What an owner says of itself.
+#[derive(Debug, Clone, Copy)]
+struct Still {
+    /// For how long it has had work and done none.
+    lasted: Duration,
+    /// When it said so.
+    told: Duration,
 }
 
 enum Job {
@@ -125,15 +133,13 @@ impl Mirrors {
     pub(crate) fn stuck(&self, patience: Duration) -> Vec<WalId> {
         let now = self.parts.clock.monotonic();
         let copies = self.copies();
-        let followed = copies.iter().map(|(wal, mirror)| (*wal, *mirror.seen()));
-        let followed: Vec<_> = followed.filter(|(_, seen)| seen.finished && !seen.promised).collect();
-        let is_stuck = |seen: &Seen| {
-            let (still, told) = seen.still;
-            // An owner that says no more is silent, or follows others now.
-            still >= patience && now.saturating_sub(told) < TOLD_EVERY_MAX
-        };
+        // An owner that says no more is silent, or is followed by others now: it is neither stuck nor well.
+        let is_told = |seen: &Seen| now.saturating_sub(seen.still.told) < TOLD_EVERY_MAX;
+        let seen = copies.iter().map(|(wal, mirror)| (*wal, *mirror.seen()));
+        let followed: Vec<(WalId, Seen)> =
+            seen.filter(|(_, seen)| seen.finished && !seen.promised && is_told(seen)).collect();
         let stuck: Vec<WalId> =
-            followed.iter().filter(|(_, seen)| is_stuck(seen)).map(|(wal, _)| *wal).collect();
+            followed.iter().filter(|(_, seen)| seen.still.lasted >= patience).map(|(wal, _)| *wal).collect();
         if stuck.len() * 2 > followed.len() { Vec::new() } else { stuck }
     }
 
@@ -202,7 +208,7 @@ impl Mirrors {
         let now = self.parts.clock.monotonic();
         seen.heard = now;
         if let Some(still) = still {
-            seen.still = (still, now);
+            seen.still = Still { lasted: still, told: now };
         }
         PeerReply::Confirmed { wall: Some(self.parts.clock.wall()) }
     }
@@ -264,7 +270,8 @@ impl Mirrors {
         let (jobs, queue) = mpsc::unbounded_channel();
         let heard = self.parts.clock.monotonic();
         let finished = !copy.is_unfinished();
-        let seen = Seen { heard, finished, promised: false, still: (Duration::ZERO, heard) };
+        let seen =
+            Seen { heard, finished, promised: false, still: Still { lasted: Duration::ZERO, told: heard } };
         let mirror = Arc::new(Mirror { jobs, seen: Mutex::new(seen), worker: Mutex::default() });
         let weak = Arc::downgrade(&mirror);
         let worker = Worker { wal, copy: Some(copy), queue, parts: self.parts.clone() };

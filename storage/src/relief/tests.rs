@@ -82,6 +82,8 @@ async fn section_10_an_owner_that_is_heard_and_stands_still_is_relieved() {
     assert_eq!(scene.pass(2, &[(1, 3_000), (2, 0)]).await, [wal(1)]);
     assert_eq!(scene.state(1).await, WalState::Sealing);
     assert_eq!(scene.state(2).await, WalState::Open);
+    let relief = scene.relief.store.get(keys::RELIEF).await.expect("memory does not fail").expect("written");
+    assert_eq!(std::str::from_utf8(&relief.value), Ok(r#"{"v":1,"wal":"1-7","by":9,"at":1061200}"#));
 }
 
 /// Whatever is wrong with most of them is not wrong with one.
@@ -99,6 +101,25 @@ async fn section_10_reliefs_of_a_cell_are_five_minutes_apart() {
     scene.relief.mirrors.fence(wal(1), false).await;
     assert_eq!(scene.pass(290, &[(2, 9_000), (3, 0)]).await, []);
     assert_eq!(scene.pass(15, &[(2, 9_000), (3, 0)]).await, [wal(2)]);
+}
+
+/// Whoever wrote the last one had a clock that was hours ahead.
+#[tokio::test]
+async fn section_10_a_relief_from_the_future_forbids_none() {
+    let mut scene = Scene::of(&[1, 2]).await;
+    let last =
+        ReliefRecord { wal: wal(3), by: NodeId::new(4), at: TimestampMs::new(1_000_000 + 12 * 3_600_000) };
+    let put = Transaction::new().then(Write::Put(keys::RELIEF.to_owned(), last.encode()));
+    scene.relief.store.commit(put).await.expect("memory does not fail");
+    assert_eq!(scene.pass(2, &[(1, 9_000), (2, 0)]).await, [wal(1)]);
+}
+
+/// Copies of owners that say nothing any more make no healthy majority.
+#[tokio::test]
+async fn section_10_copies_that_nobody_follows_do_not_count() {
+    let mut scene = Scene::of(&[1, 2, 3, 4]).await;
+    scene.clock.advance(Duration::from_secs(1));
+    assert_eq!(scene.pass(60, &[(1, 9_000), (2, 9_000), (3, 0)]).await, []);
 }
 
 /// While the store was away the owner could not leave a dead mirror behind; it may do so first.
