@@ -96,11 +96,10 @@ def play(fault):
         report = under_load(fault, plan, fleet, journal)
         verified = verify(fault, fleet, journal)
         check_bill(fault, fleet, verified)
-        pids = [process.pid for process in fleet.processes]
     finally:
         killed = fleet.down()
     require(not killed, f"these did not end in their time: {killed}")
-    left = [pid for pid in pids if Path(f"/proc/{pid}/exe").exists()]
+    left = running_in(fleet.directory)
     require(not left, f"these still run after `down`: {left}")
     return f"{verified['coverage']['acknowledged']} acknowledged records, stalls in s: {report}"
 
@@ -163,30 +162,32 @@ def faults(plan, fleet):
     def says(process, text):
         return text in Path(process.log).read_text(errors="replace")
 
-    def started_anew(name, wrapper):
+    def started_anew(name, more_environment):
         process = fleet.process(name)
-        command = process.command
+        environment = process.environment
 
         def act():
             stopped(name)()
-            process.command = [*wrapper, *command]
+            process.environment = environment | more_environment
             fleet.start(process)
 
         return act
 
     def clock_is_right(name):
-        right = started_anew(name, [])
+        process, config = fleet.process(name), str(fleet.directory / "headgate.toml")
+        right = started_anew(name, {})
 
         def act():
-            process, config = fleet.process(name), str(fleet.directory / "headgate.toml")
             require(says(process, OFF), f"{name} has not noticed that its clock is wrong")
             slots = owned(plan, config)
             require(slots.get(process.id, 0) == 0, f"{name} has slots although its clock is wrong: {slots}")
             right()
+            deadline = time.monotonic() + RESUME_SECONDS
+            while owned(plan, config).get(process.id, 0) == 0:
+                require(time.monotonic() < deadline, f"{name} gets no slots although its clock is right again")
+                time.sleep(0.5)
 
         return act
-
-    wrong = ["faketime", "--exclude-monotonic", "-f", OFF_BY]
 
     kill, stop, go_on = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
     return [
@@ -198,9 +199,29 @@ def faults(plan, fleet):
         ("kill etcd-1", ETCD_AWAY_SECONDS, signalled("etcd-1", kill), started("etcd-1")),
         ("stop gateway-1", 3, stopped("gateway-1"), started("gateway-1")),
         ("stop storage-2", 3, stopped("storage-2"), started("storage-2")),
-        ("wrong clock of storage-3", OFF_SECONDS, started_anew("storage-3", wrong), clock_is_right("storage-3")),
+        ("wrong clock of storage-3", OFF_SECONDS, started_anew("storage-3", shifted_clock(OFF_BY)), clock_is_right("storage-3")),
         ("kill metering-1", 1, signalled("metering-1", kill), started("metering-1")),
     ]
+
+
+def running_in(directory):
+    """The command lines of all processes that name a file of this directory, whoever started them."""
+    lines = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+        except OSError:
+            continue  # It has ended meanwhile.
+        if f"{directory}/" in line:
+            lines.append(f"{process.name} {line}")
+    return lines
+
+
+def shifted_clock(by):
+    """The environment in which a program sees another wall clock. Not the `faketime` command itself: that stays beside what it starts."""
+    told = subprocess.run(["faketime", "--exclude-monotonic", "-f", by, "env"], capture_output=True, text=True, check=True)
+    variables = dict(line.split("=", 1) for line in told.stdout.splitlines() if "=" in line)
+    return {name: variables[name] for name in ("LD_PRELOAD", "FAKETIME", "FAKETIME_DONT_FAKE_MONOTONIC")}
 
 
 class Client:
