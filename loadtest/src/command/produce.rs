@@ -222,7 +222,11 @@ async fn wait(
             },
             Some(()) = interrupts.recv() => {
                 let again = progress.stopped.swap(true, Ordering::Relaxed);
-                ensure!(!again, "interrupted twice; batches on their way were not waited for. {}", shown(progress, start));
+                ensure!(
+                    !again,
+                    "interrupted twice; batches on their way were not waited for. {}",
+                    shown(progress, start)
+                );
             }
             _ = tick.tick() => line.set_message(shown(progress, start)),
         }

@@ -136,7 +136,7 @@ impl Running for StorageProcess {
                 }
                 Ok(()) = self.clock_off.changed() => {
                     let is_off = *self.clock_off.borrow_and_update();
-                    self.gives_away(is_off);
+                    self.set_draining(is_off);
                 }
             }
         }
@@ -167,7 +167,7 @@ impl StorageProcess {
     }
 
     /// Tells the cell whether this node gives away what it has, because it leaves or because its clock is off, and lets it do so.
-    fn gives_away(&mut self, draining: bool) {
+    fn set_draining(&mut self, draining: bool) {
         self.record.draining = draining;
         if let Some(lease) = &self.lease {
             lease.set(self.record.encode());
@@ -177,7 +177,7 @@ impl StorageProcess {
 
     /// Gives everything away, and waits until this node owns nothing.
     async fn give_away(&mut self) {
-        self.gives_away(true);
+        self.set_draining(true);
         tracing::info!(node = %self.record.node, "draining: slots are given away");
         loop {
             let slots = self.node.borrow().as_ref().map_or(0, |node| node.open_slots());

@@ -7,9 +7,20 @@ use bytes::Bytes;
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, timeout};
 
-use super::super::{CallError, ConnectError, Connection, Message, WireLimits};
+use super::super::{CallError, ConnectError, Connection, Dialer, Message, Server, WireLimits};
 use super::memory::{network, raw_network, serve};
 use super::{Echo, message};
+
+/// A server that has begun a call which it does not answer, and the way to it.
+async fn with_a_stuck_call(
+    service: &Arc<Echo>,
+) -> (Dialer, Server, impl Future<Output = Result<Message, CallError>>) {
+    let (dialer, server) = serve(service, WireLimits::default());
+    let connection = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
+    let stuck = connection.call(message(16, "wait"));
+    assert!(connection.call(message(16, "answered")).await.is_ok());
+    (dialer, server, stuck)
+}
 
 fn large(head: &str) -> Message {
     Message { payload: vec![Bytes::from(vec![1; 1 << 20])], ..message(16, head) }
@@ -112,10 +123,7 @@ async fn a_request_that_crosses_the_goodbye_was_not_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_must_stop_ends_calls_that_outlast_its_grace() {
     let service = Arc::new(Echo::default());
-    let (dialer, server) = serve(&service, WireLimits::default());
-    let connection = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
-    let stuck = connection.call(message(16, "wait"));
-    assert!(connection.call(message(16, "answered")).await.is_ok());
+    let (_, server, stuck) = with_a_stuck_call(&service).await;
     server.shutdown(Duration::from_secs(3)).await;
     service.dropped.notified().await;
     assert_eq!(stuck.await, Err(CallError::Lost));
@@ -124,10 +132,7 @@ async fn a_server_that_must_stop_ends_calls_that_outlast_its_grace() {
 #[tokio::test(start_paused = true)]
 async fn a_server_that_hangs_up_loses_its_calls_and_takes_the_next_connection() {
     let service = Arc::new(Echo::default());
-    let (dialer, server) = serve(&service, WireLimits::default());
-    let connection = Connection::open(&dialer, "anywhere").await.expect("somebody listens");
-    let stuck = connection.call(message(16, "wait"));
-    assert!(connection.call(message(16, "answered")).await.is_ok());
+    let (dialer, server, stuck) = with_a_stuck_call(&service).await;
     server.hang_up().now();
     assert_eq!(stuck.await, Err(CallError::Lost));
     let again = Connection::open(&dialer, "anywhere").await.expect("it listens still");
