@@ -118,6 +118,12 @@ impl Recoverer {
             let record = WalRecord::decode(&entry.value)?;
             match record.state {
                 WalState::Sealed { .. } => return Ok(()),
+                // A member that stood still itself takes others for silent, and may have been left behind meanwhile.
+                WalState::Open
+                    if !may_begin(self.fleet.me, &record, self.cell.with(|cell| cell.is_live(wal.node))) =>
+                {
+                    return Ok(());
+                }
                 WalState::Open => {
                     info!(%wal, by = %self.fleet.me.0, "owner lost, sealing its WAL");
                     self.swap(&entry, &WalRecord { state: WalState::Sealing, ..record }).await?;
@@ -218,5 +224,36 @@ impl Recoverer {
             Err(MetadataError::OutcomeUnknown { .. }) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Whether a node may begin to seal a WAL whose record is this: as a member, as the owner's next start, or because the owner's
+/// lease is gone.
+fn may_begin(me: Member, record: &WalRecord, is_owner_live: bool) -> bool {
+    record.has_member(me) || record.wal.node == me.0 || !is_owner_live
+}
+
+#[cfg(test)]
+mod tests {
+    use headgate_metadata::id::Incarnation;
+
+    use super::*;
+
+    fn member(node: u32) -> Member {
+        (NodeId::new(node), Incarnation::new(7))
+    }
+
+    /// A process that stood still for a while has heard nobody; its owners were well, and have gone on without it.
+    #[test]
+    fn section_10_who_was_left_behind_seals_nothing_of_a_live_owner() {
+        let wal = WalId { node: NodeId::new(1), incarnation: Incarnation::new(7) };
+        let fragments = vec![Fragment { start: WalPosition::new(0), ensemble: vec![member(1), member(2)] }];
+        let record = WalRecord { wal, state: WalState::Open, fragments };
+        assert!(may_begin(member(2), &record, true), "a member");
+        assert!(!may_begin(member(3), &record, true), "left behind");
+        assert!(may_begin(member(3), &record, false), "the backstop");
+        let restarted = (NodeId::new(2), Incarnation::new(9));
+        assert!(!may_begin(restarted, &record, true), "another start than the member's");
+        assert!(may_begin((NodeId::new(1), Incarnation::new(9)), &record, true), "the owner's next start");
     }
 }

@@ -65,8 +65,7 @@ impl Relief {
         let Some(entry) = found(0) else { return Ok(false) };
         let record = WalRecord::decode(&entry.value)?;
         // Of one that is no member any more nobody waits for its copy.
-        let is_member =
-            record.fragments.last().is_some_and(|last| last.ensemble.contains(&self.mirrors.me()));
+        let is_member = record.has_member(self.mirrors.me());
         if record.state != WalState::Open || !is_member || !self.is_time(found(1))? {
             return Ok(false);
         }

@@ -437,6 +437,13 @@ pub struct WalRecord {
     pub fragments: Vec<Fragment>,
 }
 
+impl WalRecord {
+    /// Whether this start of a node is a member of the present ensemble.
+    pub fn has_member(&self, member: (NodeId, Incarnation)) -> bool {
+        self.fragments.last().is_some_and(|last| last.ensemble.contains(&member))
+    }
+}
+
 /// How far a WAL is contained in flush objects. Absent = nothing yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlushedRecord {
