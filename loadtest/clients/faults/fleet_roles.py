@@ -14,12 +14,14 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from fleet_calm import Calm  # noqa: E402
 from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.fleet import Plan, etcd_binary, python_with_moto  # noqa: E402
@@ -29,6 +31,7 @@ from harness.toolchains import Toolchains  # noqa: E402
 
 ROOT = Path(__file__).resolve().parent.parent.parent.parent
 TOPIC = "fleet"
+APPENDED = "headgate_storage_appended_records_total"
 PRODUCERS = 4
 PARTITIONS = 16
 RATE = 1_000
@@ -40,6 +43,9 @@ FROZEN_SECONDS = 10
 # What a mirror says that takes the slots from an owner whose disk hangs, and how long it hangs.
 RELIEVED = "it is relieved"
 HUNG_SECONDS = 10
+# What a mirror says that takes an owner for lost. One that stood still itself must not.
+TAKEN_FOR_LOST = "owner lost, sealing its WAL"
+LOOK_SECONDS = 2
 # What a node says that finds its clock wrong, how wrong it is, and for how long: slots go home after ten seconds.
 OFF = "is off those of its peers"
 OFF_BY = "+5s"
@@ -146,12 +152,20 @@ def faults(plan, fleet):
         flags = process.command[2:]
         return lambda: plan.operate("storage", "--drain", *flags)
 
-    hung = []
+    calm, hung = Calm(fleet), []
 
-    def disk_hangs(name):
+    def disk_hangs():
+        require(calm.wait(calm.is_at_rest, RESUME_SECONDS), f"no rest: {calm.copies}")
+        hung.append(StoppedThread(busiest(fleet).pid, "sequencer"))
+        hung[0].stop()
+
+    def went_on(name):
+        process = fleet.process(name)
+
         def act():
-            hung.append(StoppedThread(fleet.process(name).pid, "sequencer"))
-            hung[0].stop()
+            process.signal(signal.SIGCONT)
+            time.sleep(LOOK_SECONDS)
+            require(not says(process, TAKEN_FOR_LOST), f"{name} sealed the WAL of a node that was well all the time")
 
         return act
 
@@ -189,12 +203,12 @@ def faults(plan, fleet):
 
         return act
 
-    kill, stop, go_on = signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT
+    kill, stop = signal.SIGKILL, signal.SIGSTOP
     return [
         ("kill storage-2", 5, signalled("storage-2", kill), started("storage-2")),
         ("kill gateway-2", 5, signalled("gateway-2", kill), started("gateway-2")),
-        ("freeze storage-3", FROZEN_SECONDS, signalled("storage-3", stop), signalled("storage-3", go_on)),
-        ("hang disk of storage-1", HUNG_SECONDS, disk_hangs("storage-1"), disk_works),
+        ("freeze storage-3", FROZEN_SECONDS, signalled("storage-3", stop), went_on("storage-3")),
+        ("hang the busiest disk", HUNG_SECONDS, disk_hangs, disk_works),
         ("drain storage-1", 3, drained("storage-1"), started("storage-1")),
         ("kill etcd-1", ETCD_AWAY_SECONDS, signalled("etcd-1", kill), started("etcd-1")),
         ("stop gateway-1", 3, stopped("gateway-1"), started("gateway-1")),
@@ -229,6 +243,23 @@ class Client:
 
     def __init__(self, fleet):
         self.dev_json = fleet.directory / "fleet.json"
+
+
+def busiest(fleet):
+    """The storage node that appends most: one without work would not be missed."""
+    nodes = fleet.of_role("storage")
+    before = [counted(node, APPENDED) for node in nodes]
+    time.sleep(LOOK_SECONDS)
+    appended = [counted(node, APPENDED) - earlier for node, earlier in zip(nodes, before)]
+    require(max(appended) > 0, "nobody appends anything")
+    return nodes[appended.index(max(appended))]
+
+
+def counted(process, metric):
+    """What a process says of one of its counters, all labels together."""
+    with urllib.request.urlopen(process.addresses["metrics"], timeout=RESUME_SECONDS) as answer:
+        lines = answer.read().decode().splitlines()
+    return sum(int(float(line.split()[-1])) for line in lines if line.startswith(metric))
 
 
 def owned(plan, config):

@@ -13,7 +13,6 @@ import os
 import sys
 import threading
 import time
-import urllib.request
 from datetime import datetime
 from pathlib import Path
 
@@ -21,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from fleet_calm import Calm  # noqa: E402
 from fleet_probe import librdkafka  # noqa: E402
-from fleet_roles import owned  # noqa: E402
+from fleet_roles import counted, owned  # noqa: E402
 from harness import loadtest  # noqa: E402
 from harness.fault import Fault, require  # noqa: E402
 from harness.fleet import SLOTS, Plan, etcd_binary, python_with_moto  # noqa: E402
@@ -205,12 +204,7 @@ def produce(fault, server):
 
 def flushed_bytes(fleet):
     """What the nodes have put into objects."""
-    total = 0
-    for process in fleet.of_role("storage"):
-        with urllib.request.urlopen(process.addresses["metrics"], timeout=10) as answer:
-            text = answer.read().decode()
-        total += sum(int(float(line.split()[-1])) for line in text.splitlines() if line.startswith("headgate_storage_flushed_bytes_total"))
-    return total
+    return sum(counted(process, "headgate_storage_flushed_bytes_total") for process in fleet.of_role("storage"))
 
 
 def closed_times(fleet, began):
