@@ -3,10 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use headgate_metadata::id::{BrokerId, ClusterId};
 use headgate_storage_client::routing;
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::which_cluster::{DialledAs, HostNames, Reached};
 
@@ -27,6 +29,9 @@ pub struct GatewayAddress {
 pub struct Gateways {
     /// Those that live, this one included.
     pub live: Vec<GatewayAddress>,
+    /// Those that lived a moment ago. They stay listed and lead nothing: a client that finds a broker missing forgets it, and with it
+    /// where its partitions go, for up to two seconds (librdkafka 2.10 and later).
+    pub away: Vec<GatewayAddress>,
     /// The fleet's zones, whether a gateway lives there now or not.
     pub zones: BTreeSet<String>,
 }
@@ -36,25 +41,29 @@ impl Gateways {
     ///
     /// Broker *i* is a gateway of zone *i*, round the fleet's zones, so that a broker keeps its id while others come and go: a client
     /// that finds another address behind an id gives its connection up. A gateway of another zone stands in where none lives. An
-    /// id whose gateway has another id already is not listed: librdkafka before 2.10 merges ids that share an address.
+    /// id whose gateway has another id already is not listed: librdkafka before 2.10 merges ids that share an address. An id that nobody
+    /// stands in for keeps the address of who is away.
     pub fn brokers(&self, cluster: ClusterId) -> BTreeMap<BrokerId, &GatewayAddress> {
-        let of_live = self.live.iter().map(|gateway| &gateway.zone);
-        let zones: Vec<&String> = of_live.chain(&self.zones).collect::<BTreeSet<_>>().into_iter().collect();
+        let of_known = self.live.iter().chain(&self.away).map(|gateway| &gateway.zone);
+        let zones: Vec<&String> = of_known.chain(&self.zones).collect::<BTreeSet<_>>().into_iter().collect();
         let mut brokers: BTreeMap<BrokerId, &GatewayAddress> = BTreeMap::new();
         let mut without = Vec::new();
-        for (index, id) in BROKER_IDS.into_iter().enumerate() {
-            let is_home = |gateway: &&GatewayAddress| gateway.zone == *zones[index % zones.len()];
+        // Round the zones; without any there is no gateway either.
+        for (id, home) in BROKER_IDS.into_iter().zip(zones.iter().copied().cycle()) {
+            let is_home = |gateway: &&GatewayAddress| gateway.zone == *home;
             match chosen(cluster, id, self.live.iter().filter(is_home)) {
                 Some(gateway) if brokers.values().any(|listed| listed.host == gateway.host) => {}
                 Some(gateway) => drop(brokers.insert(id, gateway)),
-                None => without.push(id),
+                None => without.push((id, home)),
             }
         }
         // The last id first: when the home of another has died, those that stand in already stay what they are.
-        while let Some(id) = without.pop() {
+        while let Some((id, home)) = without.pop() {
             let is_free =
                 |gateway: &&GatewayAddress| brokers.values().all(|listed| listed.host != gateway.host);
-            if let Some(gateway) = chosen(cluster, id, self.live.iter().filter(is_free)) {
+            let of_home = self.away.iter().filter(|gateway| gateway.zone == *home).filter(is_free);
+            let stands_in = chosen(cluster, id, self.live.iter().filter(is_free));
+            if let Some(gateway) = stands_in.or_else(|| chosen(cluster, id, of_home)) {
                 brokers.insert(id, gateway);
             }
         }
@@ -73,8 +82,60 @@ fn chosen<'g>(
     (!hosts.is_empty()).then(|| by_host[routing::gateway_of_broker(cluster, id, &hosts)])
 }
 
+/// How long an answer waits at most for a fresh look at the other gateways.
+const LOOK_MAX: Duration = Duration::from_millis(30);
+
 /// The gateways as they come and go.
-pub type LiveGateways = watch::Receiver<Arc<Gateways>>;
+#[derive(Debug, Clone)]
+pub struct LiveGateways {
+    now: watch::Receiver<Arc<Gateways>>,
+    asked: watch::Sender<u64>,
+    looked: watch::Receiver<u64>,
+}
+
+/// The side of whoever follows them.
+#[derive(Debug)]
+pub struct LiveGatewaysTeller {
+    /// Who lives.
+    pub now: watch::Sender<Arc<Gateways>>,
+    /// Grows with each answer that waits for a fresh look.
+    pub asked: watch::Receiver<u64>,
+    /// Up to which of them were served by a look that began after they had asked.
+    pub looked: watch::Sender<u64>,
+}
+
+impl LiveGateways {
+    /// Both sides, beginning with these.
+    pub fn begin(first: Arc<Gateways>) -> (LiveGatewaysTeller, Self) {
+        let (now_told, now) = watch::channel(first);
+        let (ask, asked) = watch::channel(0);
+        let (looked_told, looked) = watch::channel(0);
+        (LiveGatewaysTeller { now: now_told, asked, looked: looked_told }, Self { now, asked: ask, looked })
+    }
+
+    /// Who lives now.
+    pub fn now(&self) -> Arc<Gateways> {
+        Arc::clone(&self.now.borrow())
+    }
+
+    /// Returns when that has changed; `false` = nobody follows them any more. Cancel safe.
+    pub async fn changed(&mut self) -> bool {
+        self.now.changed().await.is_ok()
+    }
+
+    /// Waits until what is known was seen after this call, or for a moment. The client of a gateway that dies loses its connection
+    /// and asks where to go before anybody else has noticed, and would be sent there again. Cancel safe.
+    pub(crate) async fn fresh(&self) {
+        let mut ticket = 0;
+        self.asked.send_modify(|asked| {
+            *asked += 1;
+            ticket = *asked;
+        });
+        let mut looked = self.looked.clone();
+        // Too late, or nobody looks: what is known then has to do.
+        drop(timeout(LOOK_MAX, looked.wait_for(|looked| *looked >= ticket)).await);
+    }
+}
 
 /// A broker as an answer lists it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +145,8 @@ pub(crate) struct ListedBroker {
     pub(crate) port: u16,
     /// Its zone, where that is known.
     pub(crate) rack: Option<Arc<str>>,
+    /// Whether it serves now; who is away leads and coordinates nothing.
+    pub(crate) is_present: bool,
 }
 
 /// Where the brokers of a connection's answers come from.
@@ -123,10 +186,24 @@ impl BrokerSource {
         };
         let named = |(index, id): (usize, BrokerId)| {
             let rack = names.zones.as_ref().map(|zones| Arc::from(zones[index].as_str()));
-            ListedBroker { id, host: names.broker(cluster, id).into(), port: own.port, rack }
+            ListedBroker {
+                id,
+                host: names.broker(cluster, id).into(),
+                port: own.port,
+                rack,
+                is_present: true,
+            }
         };
         let listed = BROKER_IDS.into_iter().enumerate().map(named).collect();
         Self::Fixed(Arc::new(Brokers { listed, dialled }))
+    }
+
+    /// The gateways that they depend on; `None` = they never change.
+    pub(crate) fn gateways(&self) -> Option<&LiveGateways> {
+        match self {
+            Self::Fixed(_) => None,
+            Self::Fleet { gateways, .. } => Some(gateways),
+        }
     }
 
     /// The brokers now; one answer uses what one call returns.
@@ -134,14 +211,13 @@ impl BrokerSource {
         match self {
             Self::Fixed(brokers) => Arc::clone(brokers),
             Self::Fleet { gateways, cluster, own } => {
-                let gateways = Arc::clone(&gateways.borrow());
-                Arc::new(Brokers::by_address(*cluster, own, &gateways))
+                Arc::new(Brokers::by_address(*cluster, own, &gateways.now()))
             }
         }
     }
 }
 
-/// The brokers of an answer; there is at least one.
+/// The brokers of an answer; at least one is present.
 #[derive(Debug)]
 pub(crate) struct Brokers {
     listed: Vec<ListedBroker>,
@@ -153,11 +229,11 @@ impl Brokers {
     fn by_address(cluster: ClusterId, own: &ListedBroker, gateways: &Gateways) -> Self {
         let listed = |(id, gateway): (BrokerId, &GatewayAddress)| {
             let (host, rack) = (gateway.host.as_str().into(), Some(gateway.zone.as_str().into()));
-            ListedBroker { id, host, port: own.port, rack }
+            ListedBroker { id, host, port: own.port, rack, is_present: gateways.live.contains(gateway) }
         };
         let mut listed: Vec<ListedBroker> = gateways.brokers(cluster).into_iter().map(listed).collect();
-        if listed.is_empty() {
-            listed.push(own.clone());
+        if !listed.iter().any(|broker| broker.is_present) {
+            listed = vec![own.clone()];
         }
         let dialled = listed.iter().find(|broker| broker.host == own.host).map(|broker| broker.id);
         Self { listed, dialled }
@@ -168,15 +244,28 @@ impl Brokers {
         &self.listed
     }
 
+    /// Those that serve now; there is at least one.
+    pub(crate) fn present(&self) -> impl Iterator<Item = &ListedBroker> {
+        self.listed.iter().filter(|broker| broker.is_present)
+    }
+
     /// The broker that the client is talking to, as far as it has told.
     pub(crate) fn controller(&self) -> BrokerId {
-        self.dialled.unwrap_or(self.listed[0].id)
+        self.dialled.or_else(|| self.present().next().map(|broker| broker.id)).expect("one is present")
+    }
+
+    /// Whether somebody who was told `earlier` would go elsewhere with some of its work if it asked again, and knows where to turn
+    /// meanwhile: one that knows a single broker would be without any.
+    pub(crate) fn relieve(&self, earlier: &Self) -> bool {
+        let served = |id| earlier.present().any(|broker| broker.id == id);
+        earlier.listed.len() > 1 && self.present().any(|broker| !served(broker.id))
     }
 
     /// The broker that coordinates a group.
     pub(crate) fn of_group(&self, cluster: ClusterId, group: &str) -> &ListedBroker {
-        let indexes: Vec<usize> = (0..self.listed.len()).collect();
-        &self.listed[routing::broker_of_group(cluster, group, &indexes)]
+        let present: Vec<&ListedBroker> = self.present().collect();
+        let indexes: Vec<usize> = (0..present.len()).collect();
+        present[routing::broker_of_group(cluster, group, &indexes)]
     }
 
     /// Whether an answer about "the groups of this broker" has this one: admin clients ask every broker listed and append.
@@ -197,7 +286,7 @@ mod tests {
     }
 
     fn own(host: &str) -> ListedBroker {
-        ListedBroker { id: BROKER_IDS[0], host: host.into(), port: 9098, rack: None }
+        ListedBroker { id: BROKER_IDS[0], host: host.into(), port: 9098, rack: None, is_present: true }
     }
 
     /// What a gateway lists to whoever dials its address, when these live.
@@ -207,13 +296,19 @@ mod tests {
 
     /// The same in a fleet that has these zones too.
     fn in_zones(host: &str, live: &[(&str, &str)], zones: &[&str]) -> Arc<Brokers> {
+        with_away(host, live, &[], zones)
+    }
+
+    /// The same when these were there a moment ago.
+    fn with_away(host: &str, live: &[(&str, &str)], away: &[(&str, &str)], zones: &[&str]) -> Arc<Brokers> {
         let address = |(host, zone): &(&str, &str)| GatewayAddress {
             host: (*host).to_owned(),
             zone: (*zone).to_owned(),
         };
         let zones = zones.iter().map(|zone| (*zone).to_owned()).collect();
-        let gateways = Gateways { live: live.iter().map(address).collect(), zones };
-        let (_told, gateways) = watch::channel(Arc::new(gateways));
+        let [live, away] = [live, away].map(|gateways| gateways.iter().map(address).collect());
+        let gateways = Gateways { live, away, zones };
+        let (_teller, gateways) = LiveGateways::begin(Arc::new(gateways));
         let names = HostNames { suffix: "c1.example".into(), local: Vec::new(), zones: None };
         let reached = Reached { cluster: cluster(), dialled_as: DialledAs::Address };
         BrokerSource::of(&names, reached, own(host), Some(&gateways)).now()
@@ -308,5 +403,23 @@ mod tests {
         for group in (0..50).map(|number| format!("g{number}")) {
             assert_eq!(each.iter().filter(|brokers| brokers.answer_for_group(cluster(), &group)).count(), 1);
         }
+    }
+    /// A client that finds a broker missing forgets it, and stands still for a moment.
+    #[test]
+    fn in_a_fleet_who_is_away_stays_listed_under_its_id_and_leads_nothing() {
+        let both = in_fleet("h1", &[("h1", "a"), ("h2", "b")]);
+        let brokers = with_away("h1", &[("h1", "a")], &[("h2", "b")], &[]);
+        assert_eq!(hosts(&brokers), ["h1", "h2"]);
+        let present: Vec<&ListedBroker> = brokers.present().collect();
+        assert_eq!((present.len(), &*present[0].host), (1, "h1"));
+        assert!((0..50).all(|number| &*brokers.of_group(cluster(), &format!("g{number}")).host == "h1"));
+        assert!(both.relieve(&brokers), "h2 is back, and whoever was told that it was away asks again");
+        assert!(!brokers.relieve(&both) && !both.relieve(&both));
+        let alone = in_fleet("h1", &[("h1", "a")]);
+        assert!(!both.relieve(&alone), "who knows one broker only is left in peace");
+        // Where another one stands in, it has the id.
+        let stands_in = with_away("h1", &[("h1", "a"), ("h4", "a")], &[("h2", "b")], &[]);
+        assert!(stands_in.present().count() == 2 && !hosts(&stands_in).contains(&"h2"));
+        assert_eq!(hosts(&with_away("h1", &[], &[("h2", "b")], &[])), ["h1"], "who answers is there");
     }
 }

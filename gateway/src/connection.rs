@@ -9,6 +9,7 @@ mod frame;
 mod leaving;
 mod reauthentication;
 mod request;
+mod shedding;
 mod throttle_field;
 mod transport;
 mod unauthenticated;

@@ -39,7 +39,7 @@ mod which_cluster;
 
 pub use api::own_requests::{OnBehalf, OwnRequestRefused};
 pub use brokers::BROKER_IDS;
-pub use brokers::{GatewayAddress, Gateways, LiveGateways};
+pub use brokers::{GatewayAddress, Gateways, LiveGateways, LiveGatewaysTeller};
 pub use clock::{SystemWallClock, WallClock};
 pub use config::{ConfigInvalid, GatewayConfig};
 pub use error_code::OwnRefusal;

@@ -137,6 +137,7 @@ impl BoundListener {
             host: self.spec.advertised_host.as_str().into(),
             port: advertised_port,
             rack: self_rack,
+            is_present: true,
         };
         let acceptor = Arc::new(Door { spec: self.spec, own_address, shared, admission });
         let mut accepting = JoinSet::new();

@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use crate::api::Call;
 use crate::authorize::{Identity, Subject, rights};
-use crate::brokers::{BrokerSource, Brokers};
+use crate::brokers::{BrokerSource, Brokers, LiveGateways};
 use crate::budget::Lane;
 use crate::fetch::FetchSessionSlot;
 use crate::login::arns_of;
@@ -32,6 +32,8 @@ pub(crate) struct Session {
     pub(crate) cluster: ClusterId,
     pub(crate) arns: ClusterArns,
     brokers: BrokerSource,
+    /// The brokers that the client was told of last on this connection.
+    told_brokers: Mutex<Option<Arc<Brokers>>>,
     pub(crate) source: SocketAddr,
     pub(crate) lane: Lane,
     /// Names this connection to the owners, who keep the order of its appends.
@@ -96,6 +98,7 @@ impl Session {
             cluster: cluster.id,
             arns,
             brokers,
+            told_brokers: Mutex::default(),
             source,
             lane,
             connection,
@@ -113,6 +116,32 @@ impl Session {
     /// The brokers that an answer lists.
     pub(crate) fn brokers(&self) -> Arc<Brokers> {
         self.brokers.now()
+    }
+
+    /// The same, to be told to the client: it goes by them until it asks again.
+    pub(crate) async fn tell_brokers(&self) -> Arc<Brokers> {
+        if let Some(gateways) = self.brokers.gateways() {
+            gateways.fresh().await;
+        }
+        let brokers = self.brokers();
+        *self.told_brokers.lock().expect("nobody panics while holding it") = Some(Arc::clone(&brokers));
+        brokers
+    }
+
+    /// Tells when the brokers may have changed; `None` = they never do.
+    pub(crate) fn broker_changes(&self) -> Option<LiveGateways> {
+        self.brokers.gateways().cloned()
+    }
+
+    /// Whether a gateway has come, or come back, to which the client would go with some of its work if it asked again.
+    pub(crate) fn may_be_relieved(&self) -> bool {
+        let told = self.told_brokers.lock().expect("nobody panics while holding it");
+        told.as_ref().is_some_and(|told| self.brokers().relieve(told))
+    }
+
+    /// A number that is the connection's own.
+    pub(crate) fn connection(&self) -> u64 {
+        self.connection
     }
 
     /// The cluster's quotas at this gateway.

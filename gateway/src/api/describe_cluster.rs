@@ -40,6 +40,6 @@ pub(super) async fn handle(
     DescribeClusterResponse::default()
         .with_cluster_id(text(session.cluster.to_string()))
         .with_controller_id(BrokerId(brokers.controller().get() as i32))
-        .with_brokers(brokers.listed().iter().map(broker).collect())
+        .with_brokers(brokers.present().map(broker).collect())
         .with_cluster_authorized_operations(operations)
 }

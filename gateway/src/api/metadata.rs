@@ -48,7 +48,7 @@ pub(super) async fn handle(
     call: &Call,
     request: MetadataRequest,
 ) -> Result<Answer, Malformed> {
-    let brokers = session.brokers();
+    let brokers = session.tell_brokers().await;
     let mut response = MetadataResponse::default()
         .with_brokers(brokers.listed().iter().map(|broker| broker_entry(call, broker)).collect())
         .with_controller_id(BrokerId(brokers.controller().get() as i32));

@@ -185,7 +185,8 @@ impl Gateway {
             },
         };
         // No answer of these requests names a broker.
-        let nowhere = ListedBroker { id: BROKER_IDS[0], host: "".into(), port: 0, rack: None };
+        let nowhere =
+            ListedBroker { id: BROKER_IDS[0], host: "".into(), port: 0, rack: None, is_present: true };
         let reached = Reached { cluster: cluster.id, dialled_as: DialledAs::Address };
         let shared = Arc::clone(self.shared());
         let brokers = BrokerSource::of(&shared.parts.names, reached, nowhere, None);

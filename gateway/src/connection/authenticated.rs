@@ -27,6 +27,7 @@ use super::frame::{Frame, FrameError};
 use super::leaving::{Leaving, hold};
 use super::reauthentication::Reauthentication;
 use super::request::{Incoming, NoRequest, parse};
+use super::shedding::Shedding;
 use super::{Answer, ByteStream, Ended, Transport};
 use crate::api::table::{Answering, Handler, Started, Starting};
 use crate::api::{Malformed, api_versions};
@@ -72,6 +73,7 @@ pub(crate) struct Authenticated<S> {
     active_at: Instant,
     phase: watch::Receiver<Phase>,
     standing: watch::Receiver<u64>,
+    shedding: Shedding,
 }
 
 /// What the connection's task woke up for.
@@ -82,6 +84,7 @@ enum Event {
     Frame(Result<Frame, FrameError>),
     StandingChanged,
     PhaseChanged,
+    SheddingStirred,
     Late(&'static str),
 }
 
@@ -95,6 +98,7 @@ impl<S: ByteStream> Authenticated<S> {
         // Whoever logs in again does so on the cluster it has reached.
         context.dialled.bound = Some(opened.session.cluster);
         Self {
+            shedding: Shedding::new(&opened.session),
             transport,
             session: opened.session,
             reauthentication: Reauthentication::new(opened.login, context),
@@ -134,7 +138,11 @@ impl<S: ByteStream> Authenticated<S> {
         loop {
             self.end_if_done()?;
             let event = self.next_event().await;
-            if !matches!(event, Event::StandingChanged | Event::PhaseChanged | Event::Late(_)) {
+            let by_us = matches!(
+                event,
+                Event::StandingChanged | Event::PhaseChanged | Event::SheddingStirred | Event::Late(_)
+            );
+            if !by_us {
                 self.active_at = Instant::now();
             }
             match event {
@@ -144,6 +152,7 @@ impl<S: ByteStream> Authenticated<S> {
                 Event::Frame(frame) => self.begin(frame.map_err(|error| ended_by(&error))?).await?,
                 Event::StandingChanged => self.check_standing()?,
                 Event::PhaseChanged => {}
+                Event::SheddingStirred => self.shedding.look(&self.session),
                 Event::Late(why) => return Err(Ended::ByUs(why)),
             }
             self.begin_waiting();
@@ -184,6 +193,7 @@ impl<S: ByteStream> Authenticated<S> {
             // An error means that the gateway is gone, and with it this task.
             _ = self.standing.changed() => Event::StandingChanged,
             _ = self.phase.changed() => Event::PhaseChanged,
+            () = self.shedding.stirs() => Event::SheddingStirred,
             arrived = arrival => arrived,
             () = sleep_until(deadline) => Event::Late(why),
         }
@@ -213,6 +223,7 @@ impl<S: ByteStream> Authenticated<S> {
         match self.is_idle() {
             true if self.departed => Err(Ended::ByClient),
             true if draining => Err(Ended::ByUs("draining")),
+            true if self.shedding.is_due(&self.session) => Err(Ended::ByUs("another gateway has come")),
             _ => Ok(()),
         }
     }

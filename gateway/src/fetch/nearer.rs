@@ -17,14 +17,18 @@ pub(crate) fn nearer_broker(session: &Session, call: &Call, request: &FetchReque
         return None;
     }
     let zone = session.shared.parts.zone.as_deref()?;
-    nearer(&request.rack_id, zone, session.brokers().listed())
+    nearer(&request.rack_id, zone, session.brokers().present())
 }
 
-fn nearer(rack: &str, zone: &str, listed: &[ListedBroker]) -> Option<BrokerId> {
+fn nearer<'b>(
+    rack: &str,
+    zone: &str,
+    mut present: impl Iterator<Item = &'b ListedBroker>,
+) -> Option<BrokerId> {
     if rack == zone {
         return None;
     }
-    listed.iter().find(|broker| broker.rack.as_deref() == Some(rack)).map(|broker| broker.id)
+    present.find(|broker| broker.rack.as_deref() == Some(rack)).map(|broker| broker.id)
 }
 
 #[cfg(test)]
@@ -39,11 +43,12 @@ mod tests {
             host: zone.into(),
             port: 9098,
             rack: Some(zone.into()),
+            is_present: true,
         };
         let listed: Vec<_> = BROKER_IDS.into_iter().zip(["a", "b", "c"]).map(broker).collect();
-        assert_eq!(nearer("b", "a", &listed), Some(BROKER_IDS[1]));
-        assert_eq!(nearer("a", "a", &listed), None, "it is there");
-        assert_eq!(nearer("z", "a", &listed), None, "nobody is nearer");
-        assert_eq!(nearer("b", "a", &listed[..1]), None, "who is not listed cannot be asked");
+        assert_eq!(nearer("b", "a", listed.iter()), Some(BROKER_IDS[1]));
+        assert_eq!(nearer("a", "a", listed.iter()), None, "it is there");
+        assert_eq!(nearer("z", "a", listed.iter()), None, "nobody is nearer");
+        assert_eq!(nearer("b", "a", listed[..1].iter()), None, "who is not listed cannot be asked");
     }
 }

@@ -106,6 +106,11 @@ impl TenantQuota {
         quota
     }
 
+    /// How many connections of the cluster are open here.
+    pub(crate) fn connections(&self) -> u32 {
+        self.connections.load(Ordering::Relaxed)
+    }
+
     /// What holds now for one quota.
     pub(crate) fn limit(&self, key: QuotaKey) -> u64 {
         self.live[key as usize].load(Ordering::Relaxed)

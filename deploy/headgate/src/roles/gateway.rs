@@ -229,7 +229,7 @@ impl Bootstrap for FleetBootstrap {
         match cluster.port.filter(|_| !self.is_named) {
             None => format!("{}:{}", self.names.bootstrap(cluster.id), self.iam.port()),
             Some(port) => {
-                let gateways = Arc::clone(&self.gateways.borrow());
+                let gateways = self.gateways.now();
                 let addresses: Vec<String> =
                     gateways.live.iter().map(|gateway| format!("{}:{port}", gateway.host)).collect();
                 addresses.join(",")
@@ -242,7 +242,7 @@ impl Bootstrap for FleetBootstrap {
             return BROKER_IDS.to_vec();
         }
         // Those that clients are told of (`gateway/PROTOCOL.md` §1).
-        self.gateways.borrow().brokers(cluster.id).into_keys().collect()
+        self.gateways.now().brokers(cluster.id).into_keys().collect()
     }
 
     async fn reachable(&self, cluster: &ClusterRecord) -> bool {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::select_all;
-use headgate_gateway::{GatewayAddress, Gateways, LiveGateways};
+use headgate_gateway::{GatewayAddress, Gateways, LiveGateways, LiveGatewaysTeller};
 use headgate_metadata::live::LiveRecords;
 use headgate_metadata::record::GatewayRecord;
 use headgate_metadata::slot_owners::SlotOwners;
@@ -24,8 +24,13 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// The same, when something has happened.
 const LOOK_SOON: Duration = Duration::from_millis(50);
+/// The shortest time between two looks that clients' questions cause.
+const LOOKS_APART: Duration = Duration::from_millis(10);
 /// How long it may take to accept.
 const ACCEPT_MAX: Duration = Duration::from_millis(300);
+/// How long one that lived stays listed as away: Kafka's brokers stay as long, `broker.session.timeout.ms` is 9 s. Higher: admin clients
+/// ask one in vain that does not come back. Lower: clients that find it missing stand still for a moment.
+const AWAY_LISTED: Duration = Duration::from_secs(10);
 /// After so many looks in vain it counts as gone, at once when its port is closed: clients ask where to go in the same moment.
 const MISSED_MAX: u32 = 2;
 
@@ -38,12 +43,16 @@ pub(super) fn follow(
 ) -> LiveGateways {
     let mut zones = BTreeSet::new();
     remember_zones(&mut zones, &records.now(), &owners);
-    let (told, live) = watch::channel(listed(&own, &records.now(), &BTreeMap::new(), &zones));
+    let mut lately = Lately::default();
+    let first = lately.with_away(listed(&own, &records.now(), &BTreeMap::new(), &zones));
+    let (teller, live) = LiveGateways::begin(first);
     tasks.spawn(async move {
+        let LiveGatewaysTeller { now: told, mut asked, looked: served } = teller;
         let mut missed: BTreeMap<String, u32> = BTreeMap::new();
         let mut changes = records.changes();
         loop {
             let (began, registered) = (Instant::now(), records.now());
+            let ticket = *asked.borrow_and_update();
             remember_zones(&mut zones, &registered, &owners);
             let looked = look(&own, &registered, &missed).await;
             let mut open = Vec::with_capacity(looked.len());
@@ -52,12 +61,15 @@ pub(super) fn follow(
                 missed.insert(name.clone(), before);
                 open.extend(connection.map(|connection| (name, connection)));
             }
-            tell(&told, listed(&own, &registered, &missed, &zones));
+            tell(&told, lately.with_away(listed(&own, &registered, &missed, &zones)));
+            served.send_replace(ticket);
             let in_doubt = missed.values().any(|missed| (1..MISSED_MAX).contains(missed));
             tokio::select! {
                 biased;
                 // A gateway that comes is listed at once; an error means that this process ends.
                 _ = changes.changed() => {}
+                // An error means that no listener is left.
+                Ok(()) = asked.changed() => sleep_until(began + LOOKS_APART).await,
                 () = sleep(if in_doubt { LOOK_SOON } else { LOOK_AGAIN }) => {}
                 name = one_ends(&mut open) => {
                     // Its clients have lost their connections too and ask in this moment where to go: it alone is looked at, whom
@@ -66,7 +78,7 @@ pub(super) fn follow(
                     for (name, before, _) in look(&own, &ended, &missed).await {
                         missed.insert(name, before);
                     }
-                    tell(&told, listed(&own, &registered, &missed, &zones));
+                    tell(&told, lately.with_away(listed(&own, &registered, &missed, &zones)));
                     // One that is closed as soon as it is open does not make this loop spin.
                     sleep_until(began + LOOK_SOON).await;
                 }
@@ -113,6 +125,25 @@ async fn one_ends(open: &mut [(String, TcpStream)]) -> String {
     select_all(ends).await.0
 }
 
+/// Gateways by host, and when each was last seen alive.
+#[derive(Debug, Default)]
+struct Lately(BTreeMap<String, (GatewayAddress, Instant)>);
+
+impl Lately {
+    /// Adds those that were alive a moment ago, whether they died or left in order.
+    fn with_away(&mut self, now: Gateways) -> Arc<Gateways> {
+        let at = Instant::now();
+        for gateway in &now.live {
+            self.0.insert(gateway.host.clone(), (gateway.clone(), at));
+        }
+        self.0.retain(|_, (_, seen)| at.duration_since(*seen) < AWAY_LISTED);
+        let seen = self.0.values().map(|(gateway, _)| gateway);
+        let away =
+            seen.filter(|gateway| now.live.iter().all(|live| live.host != gateway.host)).cloned().collect();
+        Arc::new(Gateways { away, ..now })
+    }
+}
+
 fn tell(told: &watch::Sender<Arc<Gateways>>, now: Arc<Gateways>) {
     told.send_if_modified(|told| {
         let changed = *told != now;
@@ -126,7 +157,7 @@ fn listed(
     registered: &[GatewayRecord],
     missed: &BTreeMap<String, u32>,
     zones: &BTreeSet<String>,
-) -> Arc<Gateways> {
+) -> Gateways {
     let answers = |record: &&GatewayRecord| {
         record.name != own.name && missed.get(&record.name).is_none_or(|missed| *missed < MISSED_MAX)
     };
@@ -135,7 +166,7 @@ fn listed(
         |record: &GatewayRecord| GatewayAddress { host: record.host.clone(), zone: record.zone.clone() };
     let mut live: Vec<GatewayAddress> = others.chain([own]).map(address).collect();
     live.sort_unstable_by(|left, right| left.host.cmp(&right.host));
-    Arc::new(Gateways { live, zones: zones.clone() })
+    Gateways { live, away: Vec::new(), zones: zones.clone() }
 }
 
 /// The fleet's zones are those of its gateways and of its storage nodes. One that was seen stays: the ids of brokers hang on it.
@@ -195,6 +226,12 @@ mod tests {
         assert_eq!(one_ends(&mut open).await, "other");
     }
 
+    async fn until(live: &mut LiveGateways, count: usize) {
+        while live.now().live.len() != count {
+            assert!(live.changed().await, "it is followed");
+        }
+    }
+
     /// In a flood a gateway closes what it has accepted; it lives all the same.
     #[tokio::test]
     async fn who_closes_what_it_accepts_stays_listed_until_its_port_is_closed() {
@@ -215,18 +252,34 @@ mod tests {
         let owners = SlotOwners::start(store).await.expect("it answers");
         let mut tasks = JoinSet::new();
         let mut live = follow(record("own", 1), records, owners, &mut tasks);
-        live.wait_for(|gateways| gateways.live.len() == 2).await.expect("it is told");
+        until(&mut live, 2).await;
         let listener = tokio::select! {
             biased;
-            left = live.wait_for(|gateways| gateways.live.len() < 2) => panic!("it is listed no more: {left:?}"),
+            () = until(&mut live, 1) => panic!("it is listed no more"),
             listener = flooded => listener.expect("no panic"),
         };
         drop(listener);
-        live.wait_for(|gateways| gateways.live.len() == 1).await.expect("it is told");
+        until(&mut live, 1).await;
+        assert_eq!(live.now().away.len(), 1, "and as away");
     }
 
     #[test]
     fn the_own_gateway_is_listed_whatever_the_metadata_store_says() {
         assert_eq!(listed(&record("own", 1), &[], &BTreeMap::new(), &BTreeSet::new()).live.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_lived_a_moment_ago_is_away_for_ten_seconds() {
+        let gateways = |hosts: &[&str]| {
+            let address = |host: &&str| GatewayAddress { host: (*host).to_owned(), zone: "a".to_owned() };
+            Gateways { live: hosts.iter().map(address).collect(), away: Vec::new(), zones: BTreeSet::new() }
+        };
+        let mut lately = Lately::default();
+        assert_eq!(lately.with_away(gateways(&["h1", "h2"])).away, []);
+        let away = lately.with_away(gateways(&["h1"]));
+        assert_eq!((away.live.len(), &*away.away[0].host), (1, "h2"));
+        assert_eq!(lately.with_away(gateways(&["h1", "h2"])).away, [], "it is back");
+        tokio::time::advance(AWAY_LISTED).await;
+        assert_eq!(lately.with_away(gateways(&["h1"])).away, []);
     }
 }

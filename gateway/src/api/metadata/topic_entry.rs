@@ -55,7 +55,7 @@ async fn partitions(
     wish: Wish<'_>,
 ) -> Vec<MetadataResponsePartition> {
     let brokers: Vec<BrokerId> =
-        wish.brokers.listed().iter().map(|broker| BrokerId(broker.id.get() as i32)).collect();
+        wish.brokers.present().map(|broker| BrokerId(broker.id.get() as i32)).collect();
     let replicas: Vec<BrokerId> = BROKER_IDS.iter().map(|id| BrokerId(id.get() as i32)).collect();
     let mut epochs = HashMap::new();
     let mut entries = Vec::with_capacity(topic.partitions as usize);
