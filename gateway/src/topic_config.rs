@@ -127,11 +127,6 @@ pub(crate) enum ConfigRefused {
         /// What would fit.
         expected: String,
     },
-    /// Nothing would compact the topic.
-    #[error(
-        "cleanup.policy {0} is not offered by this cluster yet: nothing would be compacted. Only delete can be set"
-    )]
-    NotCompacted(String),
     /// APPEND and SUBTRACT work on lists.
     #[error("Config value append is not allowed for config key: {0}")]
     NotAList(String),
@@ -157,10 +152,6 @@ pub(crate) fn check(name: &str, value: &str, moment: Moment) -> Result<(), Confi
         value: value.to_owned(),
         expected,
     })?;
-    // To take it and never compact would be found out when the disk is full.
-    if name == CLEANUP_POLICY && value.split(',').any(|word| word.trim() == COMPACT) {
-        return Err(ConfigRefused::NotCompacted(value.to_owned()));
-    }
     Ok(())
 }
 
@@ -252,6 +243,8 @@ pub(crate) struct ProduceRules {
     pub(crate) log_append_time: bool,
     /// How far the producer's time may be off, in ms.
     pub(crate) timestamp_difference_ms_max: i64,
+    /// Whether every record must have a key.
+    pub(crate) compacted: bool,
 }
 
 impl ProduceRules {
@@ -262,6 +255,7 @@ impl ProduceRules {
             batch_bytes_max: number(MAX_MESSAGE_BYTES).map_or(1_048_588, |bytes| bytes.max(0) as u64),
             log_append_time: configs.get(TIMESTAMP_TYPE).is_some_and(|value| value.trim() == LOG_APPEND_TIME),
             timestamp_difference_ms_max: number(TIMESTAMP_DIFFERENCE).unwrap_or(i64::MAX),
+            compacted: is_compacted(configs),
         }
     }
 }
@@ -319,17 +313,11 @@ mod tests {
 
     #[test]
     fn the_cleanup_policy_is_set_at_creation_only() {
-        assert_eq!(check("cleanup.policy", "delete", Moment::Creation), Ok(()));
+        for value in ["delete", "compact", "compact,delete", "delete, compact"] {
+            assert_eq!(check("cleanup.policy", value, Moment::Creation), Ok(()), "{value}");
+        }
         let later = check("cleanup.policy", "delete", Moment::Later);
         assert_eq!(later, Err(ConfigRefused::OnlyAtCreation("cleanup.policy".into())));
-    }
-
-    #[test]
-    fn compaction_is_refused_as_long_as_nothing_compacts() {
-        for value in ["compact", "compact,delete", "delete, compact"] {
-            let refused = check("cleanup.policy", value, Moment::Creation).expect_err(value);
-            assert_eq!(refused, ConfigRefused::NotCompacted(value.into()));
-        }
     }
 
     #[test]
@@ -346,12 +334,15 @@ mod tests {
             ProduceRules {
                 batch_bytes_max: 1_048_588,
                 log_append_time: false,
-                timestamp_difference_ms_max: i64::MAX
+                timestamp_difference_ms_max: i64::MAX,
+                compacted: false,
             }
         );
         let set = [("max.message.bytes", "100"), ("message.timestamp.type", "LogAppendTime")];
         let set: BTreeMap<_, _> = set.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         assert_eq!(ProduceRules::of(&set).batch_bytes_max, 100);
-        assert!(ProduceRules::of(&set).log_append_time);
+        assert!(ProduceRules::of(&set).log_append_time && !ProduceRules::of(&set).compacted);
+        let compacted = [("cleanup.policy".to_owned(), "compact,delete".to_owned())].into();
+        assert!(ProduceRules::of(&compacted).compacted);
     }
 }

@@ -72,14 +72,14 @@ impl Cold {
         spawn::blocking(read).await.unwrap_or(Err(ColdError::Unreadable))
     }
 
-    /// Reads the batches of a run from `offset` on, as far as the budget goes.
+    /// Reads the batches of a run from `offset` on, as far as the budget goes; `None` = a compacted run has none there any more.
     pub(crate) async fn read_run(
         &self,
         partition: PartitionAddress,
         run: &Run,
         offset: Offset,
         budget: Budget,
-    ) -> Result<Vec<StoredBatch>, ColdError> {
+    ) -> Result<Option<Vec<StoredBatch>>, ColdError> {
         let (object, entry) = self.find(partition, run, offset).await?;
         let (first, position) = entry.entry_of_offset(offset);
         let from = run.at + position;
@@ -89,12 +89,16 @@ impl Cold {
             let to = end.min(from.saturating_add(wanted));
             let slices = self.cache.read(&object, from..to, run.at..end, ReadPattern::Sequential).await;
             let mut batches = Batches::new(slices.map_err(|error| self.refused_object(&error))?);
-            let mut place = Place { next: first, epoch: entry.slot_epoch };
+            let mut place = Place { next: first, epoch: entry.slot_epoch, may_skip: run.compacted };
             let Some(taken) = take(&mut batches, offset, budget, &mut place) else {
                 return Err(self.corrupt(&object, place.next));
             };
             if !taken.is_empty() || !budget.at_least_one {
-                return taken.into_iter().map(|batch| self.checked_stored(&object, batch)).collect();
+                let checked = taken.into_iter().map(|batch| self.checked_stored(&object, batch));
+                return checked.collect::<Result<_, _>>().map(Some);
+            }
+            if to == end && run.compacted && batches.left() == 0 {
+                return Ok(None);
             }
             if to == end {
                 // The run holds the offset, says its index, and still no batch of it is here.
@@ -116,7 +120,7 @@ impl Cold {
     ) -> Result<Option<RecordTime>, ColdError> {
         let (object, entry) = self.find(partition, run, run.first).await?;
         let (first, position) = entry.entry_of_timestamp(target);
-        let mut place = Place { next: first, epoch: entry.slot_epoch };
+        let mut place = Place { next: first, epoch: entry.slot_epoch, may_skip: run.compacted };
         let mut at = run.at + position;
         let end = run.at + run.bytes;
         let mut piece = SPARSE_SLACK_BYTES * 4;
@@ -175,7 +179,7 @@ impl Cold {
         run: &Run,
         offset: Offset,
     ) -> Result<(ObjectName, FlushRun), ColdError> {
-        let object = ObjectName::parse(&run.object).map_err(|_| ColdError::Corrupt)?;
+        let object = run.object_name();
         let index = self.cache.index(&object).await.map_err(|error| self.refused_object(&error))?;
         let offset = offset.max(run.first);
         let entry = index.find_run(partition.slot, &partition.key, offset).ok_or(ColdError::Corrupt)?;
@@ -214,10 +218,15 @@ impl Cold {
 struct Place {
     next: Offset,
     epoch: SlotEpoch,
+    /// Whether batches before it may have gone.
+    may_skip: bool,
 }
 
 impl Place {
     fn admits(&mut self, batch: &StoredBatch) -> bool {
+        if self.may_skip {
+            self.next = self.next.max(batch.base_offset());
+        }
         let right = batch.stands_at(self.next, self.epoch);
         if right {
             self.next = batch.last_offset().plus(1);

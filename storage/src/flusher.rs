@@ -6,6 +6,7 @@
 //! flush indexes ─► fold ─► manifest (unique name) ─► one transaction on the slot key          (flusher/manifests.rs)
 //!      └► chain entries, spans and WALs that nobody needs go                                   (flusher/tidy.rs)
 //! objects that nothing names go after a grace period                                           (flusher/garbage.rs)
+//! runs of compacted topics ─► object ─► manifest that names it instead                           (flusher/compact.rs)
 //! objects that others flushed and chained are followed                                         (flusher/follow.rs)
 //! ```
 //!
@@ -13,6 +14,7 @@
 //! When the object store fails everything backs off together, and the local disk absorbs.
 
 mod commit;
+mod compact;
 mod fault;
 mod follow;
 mod garbage;
@@ -29,7 +31,7 @@ use headgate_log::backoff::{Backoff, BackoffPolicy};
 use headgate_log::disk::Disk;
 use headgate_log::object::{FlushIndex, FlushObject, ObjectReader, build_flush};
 use headgate_log::wal::{WalReader, list_chunks};
-use headgate_metadata::id::{Revision, SlotId, WalId, WalPosition};
+use headgate_metadata::id::{PartitionKey, Revision, SlotId, WalId, WalPosition};
 use headgate_metadata::store::SharedStore;
 use tokio::sync::Mutex;
 use tracing::{error, info, warn};
@@ -38,6 +40,7 @@ pub use self::fault::FlushFault;
 use self::garbage::Candidates;
 use crate::cell_watch::CellWatch;
 use crate::clock::SharedClock;
+use crate::compaction::Pass;
 use crate::config::NodeConfig;
 use crate::flush_plan::{Left, Stretch, Urge, next_stretch};
 use crate::metrics::Metrics;
@@ -55,6 +58,9 @@ const TICK: Duration = Duration::from_secs(1);
 const TIDY_EVERY: Duration = Duration::from_mins(1);
 /// How often objects that nothing names are looked for.
 const GARBAGE_EVERY: Duration = Duration::from_mins(30);
+
+/// How often partitions are looked at for compaction: Kafka's default `log.cleaner.backoff.ms`.
+const COMPACT_EVERY: Duration = Duration::from_secs(15);
 
 /// The flusher of a node.
 #[derive(Debug)]
@@ -103,6 +109,11 @@ struct Progress {
     /// Since when a sealed WAL waits for whoever has the duty to flush it.
     waiting: BTreeMap<WalId, Duration>,
     candidates: Candidates,
+    /// A compaction pass that goes on.
+    pass: Option<Pass>,
+    /// The partition whose turn to be compacted came last.
+    compacted: Option<PartitionKey>,
+    compaction_looked: Duration,
     tidied: Duration,
     collected: Duration,
 }
@@ -196,6 +207,12 @@ impl Flusher {
             progress.collected = now;
             if self.cell.with(|cell| self.is_janitor(cell)) {
                 self.collect(&mut progress).await?;
+            }
+        }
+        if progress.pass.is_some() || now.saturating_sub(progress.compaction_looked) >= COMPACT_EVERY {
+            progress.compaction_looked = now;
+            if self.compact(&mut progress).await {
+                return Ok(Worked::Something);
             }
         }
         Ok(Worked::Nothing)
@@ -309,6 +326,9 @@ impl Progress {
             switched: BTreeMap::new(),
             waiting: BTreeMap::new(),
             candidates: Candidates::default(),
+            pass: None,
+            compacted: None,
+            compaction_looked: now,
             tidied: now,
             collected: now,
         }

@@ -19,6 +19,7 @@ use crate::group::Coordinator;
 use crate::metrics::Metrics;
 use crate::node::NodeParts;
 use crate::operation::Operation;
+use crate::partition::{Partition, Trim};
 use crate::room::{FreeSpace, Room};
 use crate::sequencer::Sequencer;
 use crate::slot_time::SteadyTime;
@@ -131,7 +132,7 @@ impl Housekeeping {
         }
     }
 
-    /// Moves log starts that time or size ask for.
+    /// Moves log starts that time or size ask for, and counts what compaction took.
     async fn retain(&self) {
         let now = self.now();
         let mut runs_max = 0;
@@ -140,17 +141,32 @@ impl Housekeeping {
                 let mut log = partition.log();
                 log.producers.expire(now);
                 runs_max = runs_max.max(log.runs().len());
-                log.trim_due(partition.topic.keep(), now)
+                let due = log.trim_due(partition.topic.keep(), now).filter(|_| !partition.topic.removed());
+                due.inspect(|trim| log.trim_is_asked(trim.to))
             };
-            let Some(trim) = due.filter(|_| !partition.topic.removed()) else { continue };
-            let (done, committed) = oneshot::channel();
-            let cluster = partition.address.key.cluster;
-            self.sequencer.submit(cluster, Operation::Trim { partition: Arc::clone(&partition), trim, done });
-            if committed.await.is_ok() {
+            if let Some(trim) = due
+                && self.trim(&partition, trim).await
+            {
                 info!(partition = %partition.address.key, log_start = %trim.to, bytes = trim.bytes, "log start moved");
+            }
+            // Afterwards: what retention took is counted, and compaction adds nothing below.
+            let freed = {
+                let mut log = partition.log();
+                Trim { to: log.log_start(), bytes: log.take_freed() }
+            };
+            if freed.bytes > 0 {
+                self.trim(&partition, freed).await;
             }
         }
         self.metrics.observe_runs_per_partition_max(runs_max);
+    }
+
+    /// Whether it was committed.
+    async fn trim(&self, partition: &Arc<Partition>, trim: Trim) -> bool {
+        let (done, committed) = oneshot::channel();
+        let cluster = partition.address.key.cluster;
+        self.sequencer.submit(cluster, Operation::Trim { partition: Arc::clone(partition), trim, done });
+        committed.await.is_ok()
     }
 
     /// Records removals in the slots, then takes away tombstones that all their slots remember (§8).

@@ -14,6 +14,7 @@ mod claim;
 pub mod clock;
 mod clocks;
 mod cold;
+mod compaction;
 pub mod config;
 mod decode;
 mod ensemble;

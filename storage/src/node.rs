@@ -325,6 +325,12 @@ impl Node {
         uncut(async move { flusher.write_manifests_now().await }).await
     }
 
+    /// Compacts every partition that is due for it, as far as it lies in objects.
+    pub async fn compact_now(&self) -> Result<(), FlushFault> {
+        let flusher = Arc::clone(&self.flusher);
+        uncut(async move { flusher.compact_now().await }).await
+    }
+
     /// One pass of retention, removals and due usage marks, at the present time of the clock.
     pub async fn keep_house_now(&self) {
         self.housekeeping.pass().await;

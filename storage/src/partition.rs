@@ -5,10 +5,11 @@
 //!
 //! Invariants:
 //! - log start ≤ high watermark ≤ log end; each only grows.
-//! - runs, then batches, cover `[log start, high watermark)` without a hole; a batch is found by one binary search.
+//! - runs, then batches, cover `[log start, high watermark)` without a hole (inside a compacted run there are some); a batch is found by one binary search.
 //! - the tail holds the last batches of the index, as many as the node's budget allows.
 //! - nothing above the high watermark is in the index, so nothing above it can be served (design invariant 4).
 
+mod compacted;
 pub(crate) mod epochs;
 mod find;
 mod retained;
@@ -19,7 +20,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use headgate_log::manifest::RunRef;
-use headgate_log::object::FlushRun;
+use headgate_log::object::{FlushRun, ObjectName};
 use headgate_log::usage::UsageCounters;
 use headgate_log::wal::{BatchMeta, RecordPlace};
 use headgate_metadata::id::{
@@ -53,9 +54,16 @@ pub(crate) struct Run {
     pub(crate) max_timestamp: i64,
     /// The slot time of its last record.
     pub(crate) max_slot_time: TimestampMs,
+    /// Whether it was compacted: batches in it need not follow each other, nor reach its bounds.
+    pub(crate) compacted: bool,
 }
 
 impl Run {
+    /// The object as the store knows it.
+    pub(crate) fn object_name(&self) -> ObjectName {
+        ObjectName::parse(&self.object).expect("it came from a name")
+    }
+
     /// The run as a manifest names it.
     pub(crate) fn of(run: &RunRef) -> Self {
         Self {
@@ -67,6 +75,7 @@ impl Run {
             next: run.next_offset,
             max_timestamp: run.max_timestamp,
             max_slot_time: run.max_slot_time,
+            compacted: run.object.is_compacted(),
         }
     }
 
@@ -81,6 +90,7 @@ impl Run {
             next: run.next_offset,
             max_timestamp: run.max_timestamp,
             max_slot_time: run.max_slot_time,
+            compacted: false,
         }
     }
 }
@@ -164,6 +174,12 @@ pub(crate) struct PartitionLog {
     end: Offset,
     high_watermark: Offset,
     runs: Vec<Run>,
+    /// Below it runs are compacted, and serve readers even where batches are still in memory.
+    compacted_to: Offset,
+    /// What compaction took away of the bytes that count as stored, until the counter says so.
+    freed: u64,
+    /// Up to where retention was asked to move the log start.
+    trim_asked: Offset,
     batches: VecDeque<BatchEntry>,
     /// The last `tail.len()` of `batches`.
     tail: VecDeque<TailBatch>,
@@ -229,6 +245,7 @@ impl PartitionLog {
         self.runs = runs;
         (self.log_start, self.end, self.high_watermark, self.flushed) = (log_start, end, end, end);
         self.counters = counters;
+        self.note_compacted();
         self.count_first_run();
     }
 

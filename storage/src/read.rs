@@ -65,10 +65,13 @@ impl Reader {
             return read_nothing(read.offset);
         };
         let mut last = ColdError::Unreadable;
-        for _ in 0..LOOKUPS_MAX {
+        let mut lookups = 0;
+        // Where the next batch is looked for: compaction leaves holes, also at the end of a run.
+        let mut at = read.offset;
+        while lookups < LOOKUPS_MAX {
             let (mut success, found) = {
                 let log = partition.log();
-                (bounds(&log, read.offset)?, log.find(read.offset, budget))
+                (bounds(&log, read.offset)?, log.find(at, budget))
             };
             let bytes = match found {
                 Found::Nothing => Ok(None),
@@ -80,10 +83,14 @@ impl Reader {
                 Found::Wal(entries) => {
                     self.cold.read_wal(entries).await.map(|batches| self.took(Source::Wal, batches))
                 }
-                Found::Object(run) => {
-                    let batches = self.cold.read_run(read.partition, &run, read.offset, budget).await;
-                    batches.map(|batches| self.took(Source::Object, batches))
-                }
+                Found::Object(run) => match self.cold.read_run(read.partition, &run, at, budget).await {
+                    Ok(None) => {
+                        at = run.next;
+                        continue;
+                    }
+                    Ok(Some(batches)) => Ok(self.took(Source::Object, batches)),
+                    Err(error) => Err(error),
+                },
             };
             match bytes {
                 Ok(None) => return Ok(success),
@@ -97,6 +104,7 @@ impl Reader {
                 }
                 Err(error) => last = error,
             }
+            lookups += 1;
             if last != ColdError::Moved {
                 break;
             }

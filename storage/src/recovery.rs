@@ -73,6 +73,7 @@ impl Recovery {
         let replayed = spawn::blocking(move || {
             self.replay_headers(&unflushed, &mut last, &mut coordinators)?;
             self.note_unmarked();
+            self.note_freed();
             for (slot, view) in &views {
                 let inherited = inherited(*slot, &view.record, &last, &sealed);
                 if let Some(slot) = self.opening.get(slot) {
@@ -295,6 +296,15 @@ impl Recovery {
             let mut log = partition.log();
             if log.counters != marked.unwrap_or_default() {
                 state.changed(&partition, &mut log.unmarked);
+            }
+        }
+    }
+
+    /// A pass may have been committed of which the counters do not tell yet.
+    fn note_freed(&self) {
+        for partition in self.slots.partitions() {
+            if partition.topic.compacts() && self.opening.contains_key(&partition.address.slot) {
+                partition.log().recount_freed();
             }
         }
     }

@@ -1,4 +1,4 @@
-//! What the node must know of topics: how long they keep, whose time they carry, whether they are gone.
+//! What the node must know of topics: how long they keep, whether they are compacted, whose time they carry, whether they are gone.
 //!
 //! Kept up to date by a watch of the metadata store. Invariant: a topic counts as removed only on a positive tombstone,
 //! never because its key is absent (`storage/PROTOCOL.md` §8).
@@ -30,6 +30,8 @@ pub(crate) struct TopicSettings {
     retention_ms: AtomicI64,
     retention_bytes: AtomicI64,
     log_append_time: AtomicBool,
+    deletes: AtomicBool,
+    compacts: AtomicBool,
     removed: AtomicBool,
 }
 
@@ -39,6 +41,8 @@ impl Default for TopicSettings {
             retention_ms: AtomicI64::new(RETENTION_MS_DEFAULT),
             retention_bytes: AtomicI64::new(RETENTION_BYTES_DEFAULT),
             log_append_time: AtomicBool::new(false),
+            deletes: AtomicBool::new(true),
+            compacts: AtomicBool::new(false),
             removed: AtomicBool::new(false),
         }
     }
@@ -47,6 +51,9 @@ impl Default for TopicSettings {
 impl TopicSettings {
     /// How long and how much it keeps; negative numbers mean without bound, as in Kafka.
     pub(crate) fn keep(&self) -> Keep {
+        if !self.deletes.load(Ordering::Relaxed) {
+            return Keep { for_ms: None, bytes: None };
+        }
         Keep {
             for_ms: u64::try_from(self.retention_ms.load(Ordering::Relaxed)).ok(),
             bytes: u64::try_from(self.retention_bytes.load(Ordering::Relaxed)).ok(),
@@ -55,6 +62,10 @@ impl TopicSettings {
     /// `message.timestamp.type=LogAppendTime`.
     pub(crate) fn log_append_time(&self) -> bool {
         self.log_append_time.load(Ordering::Relaxed)
+    }
+    /// `cleanup.policy` with `compact`.
+    pub(crate) fn compacts(&self) -> bool {
+        self.compacts.load(Ordering::Relaxed)
     }
     /// Whether the topic or its cluster was removed.
     pub(crate) fn removed(&self) -> bool {
@@ -67,6 +78,10 @@ impl TopicSettings {
         };
         self.retention_ms.store(number("retention.ms", RETENTION_MS_DEFAULT), Ordering::Relaxed);
         self.retention_bytes.store(number("retention.bytes", RETENTION_BYTES_DEFAULT), Ordering::Relaxed);
+        let policy = topic.configs.get("cleanup.policy").map_or("delete", String::as_str);
+        let has = |wanted| policy.split(',').any(|word| word.trim() == wanted);
+        self.deletes.store(has("delete"), Ordering::Relaxed);
+        self.compacts.store(has("compact"), Ordering::Relaxed);
         let time = topic.configs.get("message.timestamp.type");
         self.log_append_time.store(time.is_some_and(|kind| kind == "LogAppendTime"), Ordering::Relaxed);
     }

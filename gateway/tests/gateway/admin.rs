@@ -282,17 +282,17 @@ async fn a_cluster_at_its_limit_of_partitions_says_so() {
 }
 
 #[tokio::test]
-async fn a_topic_that_nothing_would_compact_is_not_created() {
+async fn partitions_of_compacted_topics_have_a_limit_of_their_own() {
     let harness = Harness::start().await;
+    harness.set_quotas(&[(QuotaKey::PartitionsMax, 4), (QuotaKey::CompactedPartitionsMax, 3)]).await;
     let mut client = harness.client().await;
-    for value in ["compact", "compact,delete"] {
-        let topic = new("t").with_configs(vec![config("cleanup.policy", Some(value))]);
-        let result = create(&mut client, topic).await;
-        assert_eq!(result.error_code, 40, "{result:?}");
-        assert!(result.error_message.is_some_and(|text| text.contains("nothing would be compacted")));
-    }
-    let topic = new("t").with_configs(vec![config("cleanup.policy", Some("delete"))]);
-    assert_eq!(create(&mut client, topic).await.error_code, 0);
+    topic(&mut client, "t", 4).await;
+    let compacted = |name| new(name).with_configs(vec![config("cleanup.policy", Some("compact,delete"))]);
+    assert_eq!(create(&mut client, compacted("c")).await.error_code, 0, "t does not count");
+    let result = create(&mut client, compacted("d")).await;
+    let text = "the cluster has 2 partitions of compacted topics; with 2 more it would have more than its limit of 3 \
+         (compacted_partitions_max)";
+    assert_eq!((result.error_code, result.error_message.as_deref()), (44, Some(text)));
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! Produce: what is refused, what an owner may answer, and what the client is told.
 
 use bytes::Bytes;
-use headgate_storage_client::{AppendError, Unavailable};
+use headgate_storage_client::{AppendError, Compression, Unavailable};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use kafka_protocol::messages::{
@@ -11,7 +11,7 @@ use kafka_protocol::messages::{
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 
-use crate::support::{Client, Harness, batch};
+use crate::support::{Client, Harness, batch, batch_with_key};
 
 pub(crate) fn name(text: &str) -> TopicName {
     TopicName(StrBytes::from_string(text.to_owned()))
@@ -232,4 +232,25 @@ async fn the_owner_learns_who_asks() {
     assert_eq!(&*caller.principal, "arn:aws:iam::123456789012:user/admin");
     assert_eq!(&*caller.client_id, "test");
     assert!(caller.client_host.is_loopback());
+}
+
+#[tokio::test]
+async fn a_compacted_topic_takes_records_with_keys_only_under_every_codec() {
+    const INVALID_RECORD: i16 = 87;
+    let harness = Harness::start().await;
+    let mut client = harness.client().await;
+    topic_with(&mut client, "compacted", 1, &[("cleanup.policy", "compact")]).await;
+    topic(&mut client, "plain", 1).await;
+    for number in 0..=4 {
+        let codec = Compression::of_attributes(number).expect("a codec");
+        for (topic, key, expected) in
+            [("compacted", Some("k"), 0), ("compacted", None, INVALID_RECORD), ("plain", None, 0)]
+        {
+            let response = client.call(9, &produce_bytes(topic, 0, Some(batch_with_key(key, codec)))).await;
+            assert_eq!(code(&response), expected, "{topic} {key:?} {codec:?}");
+        }
+    }
+    let response = client.call(9, &produce("compacted", 0, 3)).await;
+    let text = response.responses[0].partition_responses[0].error_message.clone().expect("it says why");
+    assert!(text.starts_with("Compacted topic cannot accept message without key"), "{text}");
 }

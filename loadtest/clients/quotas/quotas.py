@@ -180,6 +180,25 @@ def partitions_max(_fault, tenant, topic):
     return f"{name_of(created)} and {name_of(grown)}; the two that were left could be had"
 
 
+def compacted_partitions_max(_fault, tenant, _topic):
+    """Partitions of compacted topics have a limit of their own."""
+    used = tenant.explain()["partitions"]["used"]
+    tenant.set(partitions_max=used, compacted_partitions_max=3)
+    topic = tenant.topic(2, **{"cleanup.policy": "compact"})
+    created = code_of(lambda: tenant.topic(2, **{"cleanup.policy": "compact,delete"}))
+    require(created == KafkaError.POLICY_VIOLATION, f"CreateTopics got {created}")
+
+    def grow(count):
+        tenant.admin.create_partitions([NewPartitions(topic, count)])[topic].result(TIMEOUT_SECONDS)
+
+    grown = code_of(grow, 4)
+    require(grown == KafkaError.INVALID_PARTITIONS, f"CreatePartitions got {grown}")
+    grow(3)
+    counted = tenant.explain()["compactedPartitions"]["used"]
+    require(counted == 3, f"{counted} are counted")
+    return f"{name_of(created)} and {name_of(grown)}; the one that was left could be had"
+
+
 def groups_max(_fault, tenant, topic):
     listed = len(tenant.admin.list_consumer_groups().result(TIMEOUT_SECONDS).valid)
     tenant.set(groups_max=listed + 1)
@@ -275,8 +294,8 @@ def name_of(code):
 
 CHECKS = (
     bytes_in, bytes_out, requests, a_hot_partition, whoever_ignores_throttle_times, whoever_comes_back_anew,
-    topic_operations, partition_changes, partitions_max, groups_max, message_bytes_max, fetch_bytes_max,
-    connections_max, connection_attempts,
+    topic_operations, partition_changes, partitions_max, compacted_partitions_max,
+    groups_max, message_bytes_max, fetch_bytes_max, connections_max, connection_attempts,
 )  # fmt: skip
 
 

@@ -15,6 +15,8 @@
 use bytes::Bytes;
 use headgate_metadata::id::{LeaderEpoch, Offset, ProducerEpoch, ProducerId};
 
+use crate::compression::Compression;
+
 /// The length of the fixed header in bytes.
 pub const BATCH_HEADER_BYTES: usize = 61;
 
@@ -54,21 +56,6 @@ pub enum BatchDefect {
     /// More than one batch for a partition in one request (KIP-98 forbids it).
     #[error("a produce request holds exactly one batch per partition")]
     Several,
-}
-
-/// How the records are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Compression {
-    /// Not at all.
-    None,
-    /// gzip.
-    Gzip,
-    /// snappy (xerial framing).
-    Snappy,
-    /// lz4 frames.
-    Lz4,
-    /// zstd.
-    Zstd,
 }
 
 /// Identity and order of an idempotent or transactional batch.
@@ -137,7 +124,7 @@ impl RecordBatch {
         if count <= 0 || self.i32_at(23) != count - 1 {
             return Err(BatchDefect::Count);
         }
-        if self.attributes() & COMPRESSION_MASK > 4 {
+        if Compression::of_attributes(self.attributes()).is_none() {
             return Err(BatchDefect::Codec(self.attributes() & COMPRESSION_MASK));
         }
         let (id, epoch, sequence) = (self.i64_at(43), self.i16_at(51), self.i32_at(53));
@@ -184,13 +171,7 @@ impl RecordBatch {
     }
     /// How the records are compressed.
     pub fn compression(&self) -> Compression {
-        match self.attributes() & COMPRESSION_MASK {
-            1 => Compression::Gzip,
-            2 => Compression::Snappy,
-            3 => Compression::Lz4,
-            4 => Compression::Zstd,
-            _ => Compression::None,
-        }
+        Compression::of_attributes(self.attributes()).expect("checked when the batch was made")
     }
     /// Everything after the header.
     pub fn records(&self) -> &Bytes {

@@ -10,9 +10,11 @@ mod append;
 mod batch;
 mod caller;
 mod cbor;
+mod compression;
 mod group;
 pub mod quota;
 mod read;
+pub mod records;
 pub mod remote;
 pub mod routing;
 mod spawn;
@@ -21,8 +23,9 @@ mod usage;
 pub mod wire;
 
 pub use append::{Append, AppendError, Appended, Completion, Reservation, Unavailable};
-pub use batch::{BATCH_HEADER_BYTES, BatchDefect, Compression, ProducerBatch, RecordBatch};
+pub use batch::{BATCH_HEADER_BYTES, BatchDefect, ProducerBatch, RecordBatch};
 pub use caller::{Caller, RequestId};
+pub use compression::{Compression, DECOMPRESSED_BYTES_MAX};
 pub use group::{
     CommitOffsets, CommittedOffset, FetchOffsets, GroupAddress, GroupDescription, GroupError, GroupListing,
     GroupState, Join, Joined, JoinedMember, Leave, LeaveOutcome, MemberDescription, MemberIdentity,

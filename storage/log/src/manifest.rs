@@ -5,6 +5,7 @@ mod fold;
 mod list_object;
 mod load;
 mod producer;
+mod replace;
 mod run_codec;
 mod state_object;
 
@@ -24,7 +25,7 @@ pub use load::{load_list, load_manifest, load_state};
 pub use state_object::{decode_state, encode_state};
 
 use crate::codec::FormatError;
-use crate::object::{ObjectName, SequencedBatch, StateKey};
+use crate::object::{FlushRun, ObjectName, SequencedBatch, StateKey};
 use crate::usage::UsageCounters;
 
 /// Everything a slot's log says up to `applied`.
@@ -107,6 +108,22 @@ pub struct RunRef {
 }
 
 impl RunRef {
+    /// The run as an object's index has it.
+    pub fn of(object: &ObjectName, run: &FlushRun) -> Self {
+        Self {
+            object: object.clone(),
+            object_range: run.object_range.clone(),
+            checksum: run.checksum,
+            key_id: run.key_id,
+            base_offset: run.base_offset,
+            next_offset: run.next_offset,
+            base_timestamp: run.base_timestamp,
+            max_timestamp: run.max_timestamp,
+            billable_bytes: run.billable_bytes,
+            max_slot_time: run.max_slot_time,
+            slot_epoch: run.slot_epoch,
+        }
+    }
     /// The bytes of the run.
     pub fn bytes(&self) -> u64 {
         self.object_range.end - self.object_range.start
@@ -197,6 +214,11 @@ impl Manifest {
         next_random: impl FnMut() -> u64,
     ) -> Vec<(ObjectName, Bytes)> {
         list_object::spill(self, epoch, next_random)
+    }
+    /// Puts compacted runs in the place of those within their bounds. `all` are the partition's runs, those of its list objects
+    /// included: they stand in the manifest again, until they are spilled.
+    pub fn replace_runs(&mut self, key: &PartitionKey, all: Vec<RunRef>, by: Vec<RunRef>) {
+        replace::replace(self, key, all, by);
     }
     /// Forgets idempotent producers without an open transaction whose last append lies more than `after` before `now`
     /// (slot time, §13).

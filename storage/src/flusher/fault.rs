@@ -7,6 +7,7 @@ use headgate_log::wal::WalReadError;
 use headgate_metadata::id::{WalId, WalPosition};
 use headgate_metadata::store::MetadataError;
 
+use crate::compaction::BrokenRun;
 use crate::start_error::StartError;
 
 /// Why a step of the flusher did not succeed. All may be tried again; corruption stays until a human has looked.
@@ -43,6 +44,9 @@ pub enum FlushFault {
     /// A slot's manifest cannot be made.
     #[error(transparent)]
     Slot(#[from] Box<StartError>),
+    /// A run that is to be compacted is not what its index says.
+    #[error(transparent)]
+    Broken(#[from] BrokenRun),
     /// The disk failed.
     #[error(transparent)]
     Disk(#[from] DiskError),
@@ -61,6 +65,7 @@ impl FlushFault {
             Self::Build(FlushError::NotABoundary { .. })
             | Self::ChainBroken { .. }
             | Self::ReadBack { .. }
+            | Self::Broken(_)
             | Self::Object(ObjectError::Corrupt { .. })
             | Self::Store(StoreError::Short { .. }) => true,
             Self::Slot(error) => matches!(**error, StartError::Fold { .. } | StartError::NoManifest(_)),

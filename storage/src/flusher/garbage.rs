@@ -52,7 +52,7 @@ impl Flusher {
 
     pub(super) async fn collect(&self, progress: &mut Progress) -> Result<usize, FlushFault> {
         let mut listed = Vec::new();
-        for kind in ["flush", "manifest", "state", "list"] {
+        for kind in ["flush", "manifest", "state", "list", "compacted"] {
             listed.extend(self.objects.store.list(kind).await?.into_iter().map(|object| object.name));
         }
         // Listed first, named second: whatever is committed in between is named.
@@ -117,7 +117,7 @@ impl Flusher {
                     Some(None) | None => false,
                 }
             }
-            ["state" | "list", slot, rest] => match parse_slot_object(slot, rest) {
+            ["state" | "list" | "compacted", slot, rest] => match parse_slot_object(slot, rest) {
                 Some((slot, epoch)) => {
                     let applied = named.cell.slots.get(&slot).and_then(|view| view.record.applied);
                     let listed = named.garbage.get(&slot).is_some_and(|garbage| garbage.contains(name));

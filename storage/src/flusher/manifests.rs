@@ -51,49 +51,73 @@ impl Flusher {
         slot: SlotId,
     ) -> Result<(), FlushFault> {
         for _ in 0..ATTEMPTS_MAX {
-            let cell = CellView::read(&*self.store).await?;
-            // What the manifest takes in must be known to readers here: its chain entries may go at once.
-            self.cell.learn(&cell);
-            // Looked at first: the readers of a slot that is opened from now on may not know of everything.
-            let is_open = self.slots.slot(slot).is_some();
-            self.follow(progress).await?;
-            let owned = |view: &&SlotView| is_open && view.record.owner == self.sequencer.wal();
-            let view = cell.slots.get(&slot).filter(owned);
-            let Some(view) = view else {
-                // It has another owner now, who writes its manifests.
-                progress.touched.remove(&slot);
-                return Ok(());
-            };
+            let Some(cell) = self.owned(progress, slot).await? else { return Ok(()) };
+            let view = &cell.slots[&slot];
             let manifest = self.objects.fold_slot(slot, view, &cell).await?.manifest;
-            let Some(applied) = manifest.applied.filter(|applied| view.record.applied != Some(*applied))
-            else {
+            if manifest.applied.is_none_or(|applied| view.record.applied == Some(applied)) {
                 progress.touched.remove(&slot);
                 return Ok(());
-            };
-            let name = self.put_manifest(view, manifest).await?;
-            let spans = self.spans_left(slot, &view.record.spans, Some(applied), &cell).await?;
-            let record =
-                SlotRecord { manifest: Some(name), applied: Some(applied), spans, ..view.record.clone() };
-            let key = keys::slot(slot);
-            let compare = if is_planted(Bug::ManifestWithoutSlotKey) {
-                Compare::Present(key.clone())
-            } else {
-                Compare::Unchanged(key.clone(), view.modified)
-            };
-            let transaction = Transaction::new().when(compare).then(Write::Put(key, record.encode()));
-            match self.store.commit(transaction).await {
-                Ok(Outcome::Committed(_)) => {
-                    progress.touched.remove(&slot);
-                    self.metrics.observe_manifest_committed();
-                    info!(%slot, epoch = %applied.epoch, position = %applied.position, "manifest committed");
-                    return Ok(());
-                }
-                // The key tells; folding again from what it says is right after either.
-                Ok(Outcome::Refused(_)) | Err(MetadataError::OutcomeUnknown { .. }) => {}
-                Err(error) => return Err(error.into()),
+            }
+            if self.commit_manifest(progress, &cell, manifest).await? {
+                return Ok(());
             }
         }
         Err(MetadataError::Contended { key: keys::slot(slot) }.into())
+    }
+
+    /// The cell as it is now, with the slot in it, if this node owns it. What the slot's readers do not know of is told to them: a
+    /// manifest that takes it in lets its chain entries go.
+    pub(super) async fn owned(
+        &self,
+        progress: &mut Progress,
+        slot: SlotId,
+    ) -> Result<Option<CellView>, FlushFault> {
+        let cell = CellView::read(&*self.store).await?;
+        // What the manifest takes in must be known to readers here: its chain entries may go at once.
+        self.cell.learn(&cell);
+        // Looked at first: the readers of a slot that is opened from now on may not know of everything.
+        let is_open = self.slots.slot(slot).is_some();
+        self.follow(progress).await?;
+        let owned = |view: &SlotView| is_open && view.record.owner == self.sequencer.wal();
+        if cell.slots.get(&slot).is_some_and(owned) {
+            return Ok(Some(cell));
+        }
+        // It has another owner now, who writes its manifests.
+        progress.touched.remove(&slot);
+        Ok(None)
+    }
+
+    /// Puts a manifest that was folded from `cell`, and commits it if the slot's key is still what it was there; `false` = it is not.
+    pub(super) async fn commit_manifest(
+        &self,
+        progress: &mut Progress,
+        cell: &CellView,
+        manifest: Manifest,
+    ) -> Result<bool, FlushFault> {
+        let (slot, Some(applied)) = (manifest.slot, manifest.applied) else { return Ok(false) };
+        let view = &cell.slots[&slot];
+        let name = self.put_manifest(view, manifest).await?;
+        let spans = self.spans_left(slot, &view.record.spans, Some(applied), cell).await?;
+        let record =
+            SlotRecord { manifest: Some(name), applied: Some(applied), spans, ..view.record.clone() };
+        let key = keys::slot(slot);
+        let compare = if is_planted(Bug::ManifestWithoutSlotKey) {
+            Compare::Present(key.clone())
+        } else {
+            Compare::Unchanged(key.clone(), view.modified)
+        };
+        let transaction = Transaction::new().when(compare).then(Write::Put(key, record.encode()));
+        match self.store.commit(transaction).await {
+            Ok(Outcome::Committed(_)) => {
+                progress.touched.remove(&slot);
+                self.metrics.observe_manifest_committed();
+                info!(%slot, epoch = %applied.epoch, position = %applied.position, "manifest committed");
+                Ok(true)
+            }
+            // The key tells; folding again from what it says is right after either.
+            Ok(Outcome::Refused(_)) | Err(MetadataError::OutcomeUnknown { .. }) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Puts the manifest and the objects it names first. Returns its name.

@@ -48,7 +48,7 @@ impl PartitionLog {
         if offset >= self.high_watermark {
             return Found::Nothing;
         }
-        if self.batches.front().is_none_or(|first| offset < first.first) {
+        if offset < self.compacted_to || self.batches.front().is_none_or(|first| offset < first.first) {
             let at = self.runs.partition_point(|run| run.next <= offset);
             return self.runs.get(at).map_or(Found::Nothing, |run| Found::Object(run.clone()));
         }

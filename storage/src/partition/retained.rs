@@ -42,7 +42,7 @@ impl PartitionLog {
     }
 
     /// Runs, then batches behind them, each as (offset after it, bytes, newest time in it).
-    fn pieces(&self) -> impl Iterator<Item = (Offset, u64, u64)> + '_ {
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (Offset, u64, u64)> + '_ {
         let time =
             |timestamp: i64, slot_time: TimestampMs| u64::try_from(timestamp).unwrap_or(slot_time.get());
         let runs = self

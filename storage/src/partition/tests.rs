@@ -26,7 +26,7 @@ fn append(log: &mut PartitionLog, index: u64, records: u32, in_memory: bool) {
     log.commit(entry, in_memory.then_some(tail));
 }
 
-fn run(first: u64, next: u64, bytes: u64) -> Run {
+pub(super) fn run(first: u64, next: u64, bytes: u64) -> Run {
     Run {
         object: "flush/x".into(),
         at: 0,
@@ -36,10 +36,11 @@ fn run(first: u64, next: u64, bytes: u64) -> Run {
         next: Offset::new(next),
         max_timestamp: 1000,
         max_slot_time: NOW,
+        compacted: false,
     }
 }
 
-fn log_of(batches: u64) -> PartitionLog {
+pub(super) fn log_of(batches: u64) -> PartitionLog {
     let mut log = PartitionLog::default();
     for index in 0..batches {
         append(&mut log, index, 2, true);

@@ -54,7 +54,7 @@ impl Survey {
     pub(super) async fn of(store: &Store, known: &Known) -> Result<Self, RebuildError> {
         let mut survey = Self::default();
         let mut names = BTreeSet::new();
-        for kind in ["flush", "manifest", "state", "list"] {
+        for kind in ["flush", "manifest", "state", "list", "compacted"] {
             names.extend(store.list(kind).await?.into_iter().map(|object| object.name));
         }
         survey.read_manifests(store, known, &names).await?;
@@ -70,7 +70,7 @@ impl Survey {
     ) -> Result<(), RebuildError> {
         let mut manifests = Vec::new();
         for name in names {
-            if let ["manifest" | "state" | "list", slot, rest] = parts(name)[..]
+            if let ["manifest" | "state" | "list" | "compacted", slot, rest] = parts(name)[..]
                 && let Some((slot, epoch)) = parse_slot_object(slot, rest)
             {
                 let highest = self.epochs.entry(slot).or_insert(epoch);

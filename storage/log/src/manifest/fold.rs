@@ -4,6 +4,8 @@
 //! `applied` only grows and is always the end of a flush object; a counter is what the last mark says plus the runs
 //! after it; dropping a run changes no counter.
 
+use std::collections::BTreeSet;
+
 use headgate_metadata::id::{ByteCount, Offset, PartitionKey, SlotId, WalPosition};
 use headgate_metadata::record::{Applied, Span};
 
@@ -152,7 +154,7 @@ fn add_run(manifest: &mut Manifest, object: &ObjectName, run: &FlushRun) -> Resu
     }
     count_run(partition, run);
     producer::fold_run(partition, run);
-    partition.runs.push(run_ref(object, run));
+    partition.runs.push(RunRef::of(object, run));
     Ok(())
 }
 
@@ -163,22 +165,6 @@ fn count_run(partition: &mut PartitionManifest, run: &FlushRun) {
     let mut stored = counters.stored.grown(bytes, run.max_slot_time);
     stored.byte_ms = stored.byte_ms.saturating_add(run.stored_byte_ms);
     counters.stored = stored;
-}
-
-fn run_ref(object: &ObjectName, run: &FlushRun) -> RunRef {
-    RunRef {
-        object: object.clone(),
-        object_range: run.object_range.clone(),
-        checksum: run.checksum,
-        key_id: run.key_id,
-        base_offset: run.base_offset,
-        next_offset: run.next_offset,
-        base_timestamp: run.base_timestamp,
-        max_timestamp: run.max_timestamp,
-        billable_bytes: run.billable_bytes,
-        max_slot_time: run.max_slot_time,
-        slot_epoch: run.slot_epoch,
-    }
 }
 
 fn set_state(manifest: &mut Manifest, entry: &StateEntry) -> Result<(), FormatError> {
@@ -221,7 +207,9 @@ fn move_log_start(manifest: &mut Manifest, moved: &LogStart) {
     }
     partition.log_start = moved.offset;
     partition.counters.stored = moved.stored;
-    partition.runs.retain(|run| run.next_offset > moved.offset);
+    let kept = partition.runs.partition_point(|run| run.next_offset <= moved.offset);
+    let dropped: Vec<RunRef> = partition.runs.drain(..kept).collect();
+    manifest.garbage.extend(compacted_of(dropped, &partition.runs));
     partition.aborted.retain(|aborted| aborted.marker_offset >= moved.offset);
     // An epoch is needed as long as one of its offsets is readable.
     let superseded =
@@ -242,10 +230,18 @@ fn remove(manifest: &mut Manifest, removed: &Removed) {
         partition.removed = true;
         partition.log_start = partition.next_offset;
         partition.counters.stored = partition.counters.stored.changed(ByteCount::new(0), removed.at);
-        partition.runs.clear();
+        manifest.garbage.extend(compacted_of(std::mem::take(&mut partition.runs), &[]));
         partition.epoch_starts.clear();
         partition.producers.clear();
         partition.aborted.clear();
         manifest.garbage.extend(std::mem::take(&mut partition.lists).into_iter().map(|list| list.object));
     }
+}
+
+/// The compacted objects that these runs lay in and no other run of the partition does: unlike a flush object, one holds runs of
+/// one partition only.
+pub(super) fn compacted_of(dropped: Vec<RunRef>, left: &[RunRef]) -> BTreeSet<ObjectName> {
+    let objects = dropped.into_iter().map(|run| run.object);
+    let unnamed = |object: &ObjectName| left.iter().all(|run| run.object != *object);
+    objects.filter(|object| object.is_compacted() && unnamed(object)).collect()
 }

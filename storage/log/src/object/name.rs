@@ -15,6 +15,8 @@ use headgate_metadata::id::{InvalidId, SlotEpoch, SlotId, WalId, WalPosition};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName(String);
 
+const COMPACTED: &str = "compacted";
+
 impl ObjectName {
     /// Checks that the text is a path of plain names: no empty part, no `.` or `..`, at most 512 bytes of
     /// `[A-Za-z0-9._-]` and `/`.
@@ -27,6 +29,10 @@ impl ObjectName {
             return Ok(Self(text.to_owned()));
         }
         Err(InvalidId { text: text.to_owned(), expected: "an object name" })
+    }
+    /// Whether its runs were compacted: such a run may have holes, and supersedes nothing in it.
+    pub fn is_compacted(&self) -> bool {
+        self.0.split_once('/').is_some_and(|(kind, _)| kind == COMPACTED)
     }
     /// The text form, as metadata records hold it.
     pub fn as_str(&self) -> &str {
@@ -64,6 +70,11 @@ pub fn state_name(slot: SlotId, epoch: SlotEpoch, random: u64) -> ObjectName {
 /// The name of a list object, which holds part of a partition's runs.
 pub fn list_name(slot: SlotId, epoch: SlotEpoch, random: u64) -> ObjectName {
     ObjectName(slot_object("list", slot, epoch, random))
+}
+
+/// The name of an object with compacted runs of a partition.
+pub fn compacted_name(slot: SlotId, epoch: SlotEpoch, random: u64) -> ObjectName {
+    ObjectName(slot_object(COMPACTED, slot, epoch, random))
 }
 
 fn slot_object(kind: &str, slot: SlotId, epoch: SlotEpoch, random: u64) -> String {

@@ -54,6 +54,8 @@ struct Shared {
 struct Faults {
     queued: VecDeque<(StoreCall, Fault)>,
     always: Option<Fault>,
+    /// Calls of this kind are refused once so many have passed.
+    ends: Option<(StoreCall, usize)>,
     calls: Vec<(StoreCall, String)>,
 }
 
@@ -76,6 +78,18 @@ impl FaultyObjects {
     /// Every call meets the fault until `None` is set.
     pub fn fail_all(&self, fault: Option<Fault>) {
         self.faults().always = fault;
+    }
+
+    /// Lets so many more calls of this kind pass, and refuses all later ones like a 403, until [`FaultyObjects::heal`].
+    pub fn fail_after(&self, call: StoreCall, passed: usize) {
+        self.faults().ends = Some((call, passed));
+    }
+
+    /// No call fails any more.
+    pub fn heal(&self) {
+        let mut faults = self.faults();
+        (faults.always, faults.ends) = (None, None);
+        faults.queued.clear();
     }
 
     /// The calls so far, with the objects' paths.
@@ -116,6 +130,12 @@ impl FaultyObjects {
     fn strike(&self, call: StoreCall, path: &Path) -> Result<bool> {
         let mut faults = self.faults();
         faults.calls.push((call, path.to_string()));
+        if let Some((of, passed)) = &mut faults.ends
+            && *of == call
+        {
+            let Some(left) = passed.checked_sub(1) else { return Err(denied(path)) };
+            *passed = left;
+        }
         let queued = faults.queued.iter().position(|(struck, _)| *struck == call);
         let fault =
             queued.and_then(|index| faults.queued.remove(index)).map(|(_, fault)| fault).or(faults.always);
@@ -123,12 +143,13 @@ impl FaultyObjects {
             None => Ok(false),
             Some(Fault::LostReply) => Ok(true),
             Some(Fault::Unavailable) => Err(generic("503 Slow Down (injected)")),
-            Some(Fault::Denied) => Err(Error::PermissionDenied {
-                path: path.to_string(),
-                source: "403 Access Denied (injected)".into(),
-            }),
+            Some(Fault::Denied) => Err(denied(path)),
         }
     }
+}
+
+fn denied(path: &Path) -> Error {
+    Error::PermissionDenied { path: path.to_string(), source: "403 Access Denied (injected)".into() }
 }
 
 fn generic(reason: &'static str) -> Error {
