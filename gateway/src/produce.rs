@@ -1,6 +1,6 @@
 //! What a batch must satisfy before its owner is asked (`gateway/PROTOCOL.md` §6).
 
-mod keys;
+mod compacted;
 mod record_walk;
 
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 use crate::session::Session;
 use crate::topic_config::ProduceRules;
 
-pub(crate) use self::keys::check_keys;
+pub(crate) use self::compacted::{PartitionSizes, check_compacted};
 
 /// From this version on topics are named by id.
 pub(crate) const TOPIC_IDS_FROM: i16 = 13;
@@ -41,8 +41,8 @@ pub(crate) struct ProduceTopic {
 pub(crate) struct Accepted {
     pub(crate) partition: PartitionAddress,
     pub(crate) batch: RecordBatch,
-    /// Whether its records must be looked at for their keys.
-    pub(crate) needs_keys: bool,
+    /// Whether its topic is compacted, and asks more of it.
+    pub(crate) compacted: bool,
 }
 
 /// Why a batch is not appended: the wire code, and words for the client.
@@ -113,7 +113,7 @@ pub(crate) fn accept(
         return Err(BatchRefused::new(Refusal::BatchTooLarge, text));
     }
     let batch = check_batch(version, &topic.rules, &records, session.shared.now_ms())?;
-    Ok(Accepted { partition, batch, needs_keys: topic.rules.compacted })
+    Ok(Accepted { partition, batch, compacted: topic.rules.compacted })
 }
 
 fn check_batch(

@@ -22,6 +22,7 @@ use crate::clock::WallClock;
 use crate::config::GatewayConfig;
 use crate::fetch::SessionBudget;
 use crate::metrics::GatewayMetrics;
+use crate::produce::PartitionSizes;
 use crate::quota::TenantQuotas;
 use crate::random::RandomBits;
 use crate::usage::SentCounters;
@@ -79,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) fetch_sessions: Arc<SessionBudget>,
     pub(crate) sent: SentCounters,
     pub(crate) quotas: TenantQuotas,
+    pub(crate) partition_sizes: PartitionSizes,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) phase: watch::Sender<Phase>,
     /// Moves when connections must look whether they may go on.
@@ -106,6 +108,7 @@ impl Shared {
             fetch_sessions: Arc::new(SessionBudget::new(config.fetch_session_partitions_max)),
             sent: SentCounters::new(parts.incarnation),
             quotas: TenantQuotas::default(),
+            partition_sizes: PartitionSizes::default(),
             metrics,
             phase: watch::Sender::new(Phase::Open),
             standing: watch::Sender::new(0),

@@ -243,7 +243,7 @@ pub(crate) struct ProduceRules {
     pub(crate) log_append_time: bool,
     /// How far the producer's time may be off, in ms.
     pub(crate) timestamp_difference_ms_max: i64,
-    /// Whether every record must have a key.
+    /// Whether the topic is compacted.
     pub(crate) compacted: bool,
 }
 

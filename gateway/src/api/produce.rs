@@ -22,7 +22,7 @@ use super::table::Started;
 use super::{Call, Malformed, respond, text};
 use crate::connection::Answer;
 use crate::error_code;
-use crate::produce::{Accepted, BatchRefused, TOPIC_IDS_FROM, accept, check_keys, topic_of};
+use crate::produce::{Accepted, BatchRefused, TOPIC_IDS_FROM, accept, check_compacted, topic_of};
 use crate::refusal::Refusal;
 use crate::session::Session;
 
@@ -112,8 +112,8 @@ async fn check(session: &Session, call: &Call, request: ProduceRequest) -> Vec<T
         let mut topic = check_topic(session, call, data, &found);
         for partition in &mut topic.partitions {
             if let Outcome::Checked(accepted) = &partition.outcome
-                && accepted.needs_keys
-                && let Err(refused) = check_keys(&accepted.batch).await
+                && accepted.compacted
+                && let Err(refused) = check_compacted(session, accepted).await
             {
                 partition.outcome = Outcome::Refused(refused);
             }

@@ -1,6 +1,9 @@
 //! Produce: what is refused, what an owner may answer, and what the client is told.
 
+use std::time::Duration;
+
 use bytes::Bytes;
+use headgate_metadata::quota::QuotaKey;
 use headgate_storage_client::{AppendError, Compression, Unavailable};
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -253,4 +256,30 @@ async fn a_compacted_topic_takes_records_with_keys_only_under_every_codec() {
     let response = client.call(9, &produce("compacted", 0, 3)).await;
     let text = response.responses[0].partition_responses[0].error_message.clone().expect("it says why");
     assert!(text.starts_with("Compacted topic cannot accept message without key"), "{text}");
+}
+
+/// Sizes are heard of every few seconds, so it is a matter of time.
+#[tokio::test]
+async fn a_full_partition_of_a_compacted_topic_takes_no_more_until_its_limit_is_raised() {
+    const THROTTLING_QUOTA_EXCEEDED: i16 = 89;
+    let harness = Harness::start().await;
+    harness.set_quotas(&[(QuotaKey::CompactedPartitionBytesMax, 1024)]).await;
+    let mut client = harness.client().await;
+    topic_with(&mut client, "compacted", 1, &[("cleanup.policy", "compact")]).await;
+    let request =
+        produce_bytes("compacted", 0, Some(batch_with_key(Some(&"k".repeat(600)), Compression::None)));
+    let refused = loop {
+        let response = client.call(9, &request).await;
+        if code(&response) != 0 {
+            break response;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert_eq!(code(&refused), THROTTLING_QUOTA_EXCEEDED);
+    let text = refused.responses[0].partition_responses[0].error_message.clone().expect("it says why");
+    assert!(text.ends_with("it would exceed its limit of 1024 (compacted_partition_bytes_max)"), "{text}");
+    harness.set_quotas(&[(QuotaKey::CompactedPartitionBytesMax, 1 << 30)]).await;
+    while code(&client.call(9, &request).await) != 0 {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 }

@@ -199,6 +199,31 @@ def compacted_partitions_max(_fault, tenant, _topic):
     return f"{name_of(created)} and {name_of(grown)}; the one that was left could be had"
 
 
+def compacted_partition_bytes_max(_fault, tenant, _topic):
+    topic = tenant.topic(1, **{"cleanup.policy": "compact"})
+    tenant.set(compacted_partition_bytes_max="1M")
+    keyed = {"message.timeout.ms": 20_000}
+
+    def fill():
+        producer, refused = tenant.producer(Heard(), **keyed), []
+        for number in range(4_000):
+            note = lambda error, _: error and refused.append(error.code())  # noqa: E731
+            producer.produce(topic, key=str(number), value=b"x" * 1_000, on_delivery=note)
+            if number % 100 == 0:
+                producer.flush(UNTIL_SECONDS)
+        producer.flush(UNTIL_SECONDS)
+        return refused
+
+    # Sizes are heard of every few seconds.
+    codes = set()
+    until(lambda: codes.update(fill()) or codes, "a full partition took everything")
+    require(codes == {KafkaError.THROTTLING_QUOTA_EXCEEDED}, f"the producer got {codes}")
+    tenant.set()
+    lifted = []
+    until(lambda: not lifted.append(fill()) and not lifted[-1], "a greater quota does not lift it")
+    return f"{name_of(codes.pop())}; a greater quota lifts it"
+
+
 def groups_max(_fault, tenant, topic):
     listed = len(tenant.admin.list_consumer_groups().result(TIMEOUT_SECONDS).valid)
     tenant.set(groups_max=listed + 1)
@@ -295,7 +320,7 @@ def name_of(code):
 CHECKS = (
     bytes_in, bytes_out, requests, a_hot_partition, whoever_ignores_throttle_times, whoever_comes_back_anew,
     topic_operations, partition_changes, partitions_max, compacted_partitions_max,
-    groups_max, message_bytes_max, fetch_bytes_max, connections_max, connection_attempts,
+    compacted_partition_bytes_max, groups_max, message_bytes_max, fetch_bytes_max, connections_max, connection_attempts,
 )  # fmt: skip
 
 

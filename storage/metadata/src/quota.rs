@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 const KIB: u64 = 1024;
 const MIB: u64 = 1024 * KIB;
+const GIB: u64 = 1024 * MIB;
 
 /// A value that a quota cannot have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -106,6 +107,8 @@ quotas! {
         "bytes of one record batch";
     FetchBytesMax = 13 "fetch_bytes_max" KIB, 55 * MIB, 100 * MIB,
         "bytes of one Fetch answer";
+    CompactedPartitionBytesMax = 14 "compacted_partition_bytes_max" KIB, 250 * GIB, 1 << 60,
+        "bytes of one partition of a compacted topic";
 }
 
 impl QuotaKey {

@@ -25,7 +25,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(300);
 /// The same, when something has happened.
 const LOOK_SOON: Duration = Duration::from_millis(50);
 /// The shortest time between two looks that clients' questions cause.
-const LOOKS_APART: Duration = Duration::from_millis(10);
+const LOOKS_APART: Duration = Duration::from_millis(20);
 /// How long it may take to accept.
 const ACCEPT_MAX: Duration = Duration::from_millis(300);
 /// How long one that lived stays listed as away: Kafka's brokers stay as long, `broker.session.timeout.ms` is 9 s. Higher: admin clients

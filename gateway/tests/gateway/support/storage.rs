@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use headgate_metadata::id::{
-    ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
+    ByteCount, ClusterId, Incarnation, LeaderEpoch, Offset, PartitionKey, ProducerId, SlotId, TopicId,
 };
 use headgate_metadata::quota::QuotaKey;
 use headgate_metadata::slot_owners::SlotOwner;
@@ -568,9 +568,15 @@ impl Storage for FakeStorage {
 
     async fn partition_sizes(
         &self,
-        _cluster: ClusterId,
-        _slots: &[SlotId],
+        cluster: ClusterId,
+        slots: &[SlotId],
     ) -> Result<Vec<PartitionSize>, Unavailable> {
-        Ok(Vec::new())
+        let state = self.state();
+        let of_cluster = state.logs.iter().filter(|(key, _)| key.cluster == cluster);
+        let sizes = of_cluster.map(|(key, log)| PartitionSize {
+            partition: PartitionAddress { key: *key, slot: slots[0] },
+            size: ByteCount::new(log.iter().map(|(_, bytes)| bytes.len() as u64).sum()),
+        });
+        Ok(sizes.collect())
     }
 }
