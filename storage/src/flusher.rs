@@ -39,7 +39,7 @@ use tracing::{error, info, warn};
 pub use self::fault::FlushFault;
 use self::garbage::Candidates;
 use crate::cell_watch::CellWatch;
-use crate::clock::SharedClock;
+use crate::clock::{Clock, SharedClock};
 use crate::compaction::Pass;
 use crate::config::NodeConfig;
 use crate::flush_plan::{Left, Stretch, Urge, next_stretch};
@@ -49,6 +49,7 @@ use crate::objects::Objects;
 use crate::planted::{Bug, is_planted};
 use crate::random::Random;
 use crate::sequencer::Sequencer;
+use crate::slot_time::SteadyTime;
 use crate::slots::Slots;
 use crate::spawn;
 
@@ -114,6 +115,8 @@ struct Progress {
     /// The partition whose turn to be compacted came last.
     compacted: Option<PartitionKey>,
     compaction_looked: Duration,
+    /// What tombstones' days are measured by: a wall clock that jumps must not end them.
+    time: SteadyTime,
     tidied: Duration,
     collected: Duration,
 }
@@ -136,8 +139,7 @@ impl Flusher {
         wal_reader: Arc<WalReader>,
         cell: Arc<CellWatch>,
     ) -> Self {
-        let now = parts.clock.monotonic();
-        let progress = Progress::new(sequencer.wal(), now);
+        let progress = Progress::new(sequencer.wal(), &*parts.clock);
         Self {
             store: Arc::clone(&parts.store),
             objects,
@@ -316,7 +318,8 @@ enum Worked {
 }
 
 impl Progress {
-    fn new(own: WalId, now: Duration) -> Self {
+    fn new(own: WalId, clock: &dyn Clock) -> Self {
+        let (now, time) = (clock.monotonic(), SteadyTime::start(clock));
         let start = WalPosition::new(0);
         Self {
             sealed: Vec::new(),
@@ -329,6 +332,7 @@ impl Progress {
             pass: None,
             compacted: None,
             compaction_looked: now,
+            time,
             tidied: now,
             collected: now,
         }
@@ -368,9 +372,10 @@ fn slots_in(index: &FlushIndex) -> Vec<SlotId> {
 
 #[cfg(test)]
 mod tests {
-    use headgate_metadata::id::{Incarnation, NodeId};
+    use headgate_metadata::id::{Incarnation, NodeId, TimestampMs};
 
     use super::*;
+    use crate::clock::ManualClock;
 
     const fn at(position: u64) -> WalPosition {
         WalPosition::new(position)
@@ -380,7 +385,7 @@ mod tests {
     #[test]
     fn section_6_4_what_readers_were_not_told_is_not_passed_over() {
         let wal = |node| WalId { node: NodeId::new(node), incarnation: Incarnation::new(1) };
-        let mut progress = Progress::new(wal(2), Duration::ZERO);
+        let mut progress = Progress::new(wal(2), &*ManualClock::at(TimestampMs::new(0)));
         progress.told(Stretch { wal: wal(1), start: at(0), end: at(50) });
         assert_eq!(progress.switched, BTreeMap::new(), "nobody here reads of that WAL");
         progress.switched.insert(wal(1), at(0));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use headgate_log::checksum::crc32c;
 use headgate_log::store::StoreCall;
+use headgate_metadata::id::TimestampMs;
 use headgate_storage::Node;
 use headgate_storage::clock::Clock as _;
 use headgate_storage_client::records::{Records, put_varint};
@@ -187,6 +188,20 @@ async fn a_tombstone_goes_a_day_after_what_it_deletes() {
         assert_eq!(left.contains_key(&1), has_tombstone);
         assert_eq!(left.keys().copied().filter(|at| *at > 1).collect::<Vec<_>>(), [2, offset]);
     }
+    node.shutdown().await;
+}
+
+#[tokio::test]
+async fn section_13_a_wall_clock_that_jumps_ahead_ends_no_tombstone() {
+    let cell = cell(&[("cleanup.policy", "compact")]).await;
+    let node = cell.start().await;
+    let at = partition(1, 0);
+    append(&node, at, Compression::None, &[pair("a", "1"), tombstone("a")]).await;
+    flush_and_compact(&node).await;
+    cell.clock.step_wall(TimestampMs::new(START_MS + 1000 * 3_600_000));
+    append(&node, at, Compression::None, &[pair("b", &"x".repeat(1000))]).await;
+    flush_and_compact(&node).await;
+    assert_eq!(read(&node, at, 0).await.0.get(&1), Some(&tombstone("a")));
     node.shutdown().await;
 }
 

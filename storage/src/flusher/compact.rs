@@ -97,9 +97,9 @@ impl Flusher {
         }
         runs.extend(partition.runs.iter().cloned());
         let mut rewrite = Rewrite::default();
+        let now = progress.time.read(&*self.clock).0;
         for run in runs.iter().filter(|run| run.next_offset > next && run.next_offset <= end) {
             let (run, bytes) = (run.clone(), self.read(&Run::of(run)).await?);
-            let now = self.clock.wall();
             let take = move || rewrite.take(&pass, end, &run, bytes, now).map(|()| (rewrite, pass));
             (rewrite, pass) = spawn::blocking(take).await.ok_or(FlushFault::Interrupted)??;
             if rewrite.is_enough() {
