@@ -21,5 +21,6 @@ mod produce;
 mod quotas;
 mod revocation;
 mod sessions;
+mod shedding;
 mod support;
 mod versions;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
 
 use headgate_gateway::{
-    Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec, RandomBits,
-    SystemRandom, WallClock,
+    Gateway, GatewayConfig, GatewayParts, HostNames, ListenerSecurity, ListenerSpec, LiveGateways,
+    RandomBits, SystemRandom, WallClock,
 };
 use headgate_iam::{MasterKey, SecretKey, UnixTime, secret_box};
 use headgate_metadata::audit::{AuditMemory, AuditRecord};
@@ -87,11 +87,26 @@ impl Harness {
     pub(crate) async fn with(config: GatewayConfig) -> Self {
         Self::over(config, Arc::new(EmbeddedStore::in_memory()), FakeStorage::new()).await
     }
+
+    /// One of several gateways.
+    pub(crate) async fn in_fleet(gateways: LiveGateways) -> Self {
+        let store = Arc::new(EmbeddedStore::in_memory());
+        Self::build(GatewayConfig::default(), store, FakeStorage::new(), Some(gateways)).await
+    }
 }
 
 impl<S: Storage> Harness<S> {
     /// On an empty metadata store.
     pub(crate) async fn over(config: GatewayConfig, store: SharedStore, storage: Arc<S>) -> Self {
+        Self::build(config, store, storage, None).await
+    }
+
+    async fn build(
+        config: GatewayConfig,
+        store: SharedStore,
+        storage: Arc<S>,
+        fleet: Option<LiveGateways>,
+    ) -> Self {
         let cluster = cluster(&store, account(), "demo", "aaaaaaaa").await;
         let other = self::cluster(&store, account(), "other", "bbbbbbbb").await;
         let neighbour = self::cluster(&store, neighbours_account(), "demo", "cccccccc").await;
@@ -123,7 +138,7 @@ impl<S: Storage> Harness<S> {
                 local: ["localhost", "127.0.0.1", "::1"].map(String::from).to_vec(),
                 zones: None,
             },
-            fleet: None,
+            fleet,
         };
         let (mut registry, mut tenants) = (Registry::default(), Registry::default());
         let gateway = Arc::new(
