@@ -105,9 +105,9 @@ class Flow:
     def rate(self):
         return self.amount / self.seconds
 
-    def within(self, quota):
-        """Not more than the quota gives in that time, what was saved up before, and its error bound."""
-        return self.amount <= quota * (self.seconds + 1) * 1.05
+    def within(self, quota, largest=0):
+        """Not more than the quota gives in that time, what was saved up before, and its error bound: 5 % and one largest request."""
+        return self.amount <= quota * (self.seconds + 1) * 1.05 + largest
 
 
 def drop(producer):
