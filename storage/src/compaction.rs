@@ -68,10 +68,13 @@ impl Pass {
         take_stage(dirty, |run| run.bytes).into_iter().cloned().collect()
     }
 
-    /// Takes in the keys of a run. Blocks for as long as decompression takes.
+    /// Takes in the keys of a run. One whose keys do not all find room is not rewritten: a tombstone of it must not begin its day
+    /// while what it deletes is not known. Blocks for as long as decompression takes.
     pub(crate) fn map(&mut self, next: Offset, bytes: Bytes) -> Result<(), BrokenRun> {
         for batch in batches(bytes)? {
-            self.latest.take(&batch);
+            if !self.latest.take(&batch) {
+                return Ok(());
+            }
         }
         self.stage = Stage::Mapping { next };
         Ok(())
@@ -135,7 +138,8 @@ impl Rewrite {
         self.is_changed |= !run.object.is_compacted();
         self.next = run.next_offset;
         let last = Offset::new(end.get().saturating_sub(1));
-        let rules = Rules { latest: &pass.latest, last, now_ms: now.get() as i64 };
+        let was_compacted = run.object.is_compacted();
+        let rules = Rules { latest: &pass.latest, last, now_ms: now.get() as i64, was_compacted };
         let mut left = Vec::new();
         for batch in batches(bytes)? {
             let rewritten = rules.rewrite(&batch);

@@ -24,16 +24,22 @@ impl LatestOffsets {
         Self { seed, offsets: HashMap::new() }
     }
 
-    /// Takes in the keys of a batch; batches come in offset order. One that does not decode has none: it is kept as it is.
-    pub(crate) fn take(&mut self, batch: &StoredBatch) {
-        let Ok(records) = batch.decompressed() else { return };
-        // Nothing of a batch counts unless all of it decodes.
-        let all: Result<Vec<_>, _> = Records::new(&records).collect();
-        for record in all.unwrap_or_default() {
+    /// Takes in the keys of a batch; batches come in offset order. One that does not decode has none: it is kept as it is. `false` = not
+    /// all of them found room. Walked twice instead of gathered: a small batch may expand to millions of records.
+    pub(crate) fn take(&mut self, batch: &StoredBatch) -> bool {
+        let Ok(records) = batch.decompressed() else { return true };
+        if !Records::new(&records).all(|record| record.is_ok_and(|record| batch.offset_of(&record).is_ok())) {
+            return true;
+        }
+        for record in Records::new(&records).flatten() {
             if let (Some(key), Ok(offset)) = (record.key, batch.offset_of(&record)) {
+                if self.is_full() && !self.offsets.contains_key(&self.hash(key)) {
+                    return false;
+                }
                 self.offsets.insert(self.hash(key), offset);
             }
         }
+        true
     }
 
     /// Whether a later record of the key is known.

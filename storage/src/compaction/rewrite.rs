@@ -39,6 +39,8 @@ pub(crate) struct Rules<'a> {
     /// The last offset of the pass: its record always stays, so that a partition never ends in a hole.
     pub(crate) last: Offset,
     pub(crate) now_ms: i64,
+    /// Whether a pass wrote the batch. Only then does the bit of the horizon mean anything: a client may send it too.
+    pub(crate) was_compacted: bool,
 }
 
 impl Rules<'_> {
@@ -52,7 +54,8 @@ impl Rules<'_> {
 
     fn rewrite_records(&self, batch: &StoredBatch) -> Result<Rewritten, Undecodable> {
         let records = batch.decompressed()?;
-        let horizon = (batch.attributes() & DELETE_HORIZON != 0).then(|| batch.base_timestamp());
+        let has_horizon = self.was_compacted && batch.attributes() & DELETE_HORIZON != 0;
+        let horizon = has_horizon.then(|| batch.base_timestamp());
         let (mut kept, mut all, mut has_tombstone) = (Vec::new(), 0, false);
         for record in Records::new(&records) {
             let record = record?;

@@ -65,7 +65,7 @@ fn latest(batches: &[&StoredBatch]) -> LatestOffsets {
 }
 
 fn rules(latest: &LatestOffsets, now_ms: i64) -> Rules<'_> {
-    Rules { latest, last: Offset::new(u64::MAX), now_ms }
+    Rules { latest, last: Offset::new(u64::MAX), now_ms, was_compacted: true }
 }
 
 fn changed(rewritten: Rewritten) -> StoredBatch {
@@ -153,4 +153,17 @@ fn log_append_time_stays_the_time_of_all() {
     let second = batch(2, Compression::None, &[("a", Some("2"))]);
     let latest = latest(&[&first, &second]);
     assert_eq!(changed(rules(&latest, 0).rewrite(&first)).max_timestamp(), 9000);
+}
+
+#[test]
+fn a_horizon_that_a_client_sent_ends_no_tombstone() {
+    let mut bytes = batch(0, Compression::None, &[("a", None), ("b", Some("1"))]).bytes().to_vec();
+    bytes[22] |= 0x40;
+    let sent = StoredBatch::split_from(&mut bytes.into()).expect("whole");
+    let latest = latest(&[&sent]);
+    let now_ms = 2 * DELETE_RETENTION_MS;
+    let first = Rules { was_compacted: false, ..rules(&latest, now_ms) };
+    let marked = changed(first.rewrite(&sent));
+    assert_eq!(contents(&marked).len(), 2);
+    assert_eq!(marked.base_timestamp(), now_ms + DELETE_RETENTION_MS);
 }
