@@ -56,26 +56,48 @@ impl Rules<'_> {
         let records = batch.decompressed()?;
         let has_horizon = self.was_compacted && batch.attributes() & DELETE_HORIZON != 0;
         let horizon = has_horizon.then(|| batch.base_timestamp());
-        let (mut kept, mut all, mut has_tombstone) = (Vec::new(), 0, false);
+        // Walked twice instead of gathered: a small batch may expand to millions of records.
+        let (mut kept, mut all, mut has_tombstone, mut max_delta) = (0_u32, 0_u32, false, i64::MIN);
         for record in Records::new(&records) {
             let record = record?;
             all += 1;
-            let offset = batch.offset_of(&record)?;
-            if self.stays(&record, offset, horizon) {
+            if self.stays(&record, batch.offset_of(&record)?, horizon) {
+                kept += 1;
                 has_tombstone |= is_tombstone(&record);
-                kept.push(record);
+                max_delta = max_delta.max(record.timestamp_delta);
             }
         }
         let sets_horizon = has_tombstone && horizon.is_none();
-        if kept.is_empty() {
+        if kept == 0 {
             return Ok(Rewritten::Gone);
         }
-        if kept.len() == all && !sets_horizon {
+        if kept == all && !sets_horizon {
             return Ok(Rewritten::Kept);
         }
-        let base = if sets_horizon { self.now_ms + DELETE_RETENTION_MS } else { batch.base_timestamp() };
+        let base_timestamp =
+            if sets_horizon { self.now_ms + DELETE_RETENTION_MS } else { batch.base_timestamp() };
+        let max_timestamp = if batch.is_log_append_time() || batch.max_timestamp() == NO_TIMESTAMP {
+            batch.max_timestamp()
+        } else {
+            batch.base_timestamp().wrapping_add(max_delta)
+        };
         let attributes = batch.attributes() | if sets_horizon { DELETE_HORIZON } else { 0 };
-        Ok(Rewritten::Changed(assembled(batch, attributes, base, &kept)?))
+        let moved = batch.base_timestamp().wrapping_sub(base_timestamp);
+        let mut left = Vec::new();
+        for record in Records::new(&records) {
+            let record = record?;
+            if !self.stays(&record, batch.offset_of(&record)?, horizon) {
+                continue;
+            }
+            if moved == 0 {
+                left.extend(record.whole);
+            } else {
+                put_record(&mut left, &record, record.timestamp_delta.wrapping_add(moved));
+            }
+        }
+        let codec = Compression::of_attributes(attributes).ok_or(Undecodable("unknown codec"))?;
+        let header = Header { attributes, base_timestamp, max_timestamp, count: kept };
+        Ok(Rewritten::Changed(header.over(batch, &codec.compress(left))?))
     }
 
     fn stays(&self, record: &Record<'_>, offset: Offset, horizon: Option<i64>) -> bool {
@@ -93,44 +115,32 @@ fn is_tombstone(record: &Record<'_>) -> bool {
     record.key.is_some() && record.value.is_none()
 }
 
-/// The batch with these of its records, under another base timestamp.
-fn assembled(
-    batch: &StoredBatch,
+/// What changes in a batch's header.
+struct Header {
     attributes: i16,
     base_timestamp: i64,
-    kept: &[Record<'_>],
-) -> Result<StoredBatch, Undecodable> {
-    let moved = batch.base_timestamp().wrapping_sub(base_timestamp);
-    let mut records = Vec::new();
-    for record in kept {
-        if moved == 0 {
-            records.extend(record.whole);
-        } else {
-            put_record(&mut records, record, record.timestamp_delta.wrapping_add(moved));
-        }
+    max_timestamp: i64,
+    count: u32,
+}
+
+impl Header {
+    /// The batch with these fields, and these records.
+    fn over(&self, batch: &StoredBatch, records: &[u8]) -> Result<StoredBatch, Undecodable> {
+        let mut bytes = BytesMut::with_capacity(BATCH_HEADER_BYTES + records.len());
+        bytes.extend(&batch.bytes()[..BATCH_HEADER_BYTES]);
+        bytes.extend(records);
+        // The fields are drawn in the storage interface's `batch` module.
+        let length = (bytes.len() - 12) as u32;
+        bytes[8..12].copy_from_slice(&length.to_be_bytes());
+        bytes[21..23].copy_from_slice(&self.attributes.to_be_bytes());
+        bytes[27..35].copy_from_slice(&self.base_timestamp.to_be_bytes());
+        bytes[35..43].copy_from_slice(&self.max_timestamp.to_be_bytes());
+        bytes[57..61].copy_from_slice(&self.count.to_be_bytes());
+        let checksum = crc32c(&bytes[21..]);
+        bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+        let mut bytes: Bytes = bytes.freeze();
+        StoredBatch::split_from(&mut bytes).ok_or(Undecodable("a batch that is too large"))
     }
-    let times = kept.iter().map(|record| batch.base_timestamp().wrapping_add(record.timestamp_delta));
-    let max_timestamp = if batch.is_log_append_time() || batch.max_timestamp() == NO_TIMESTAMP {
-        batch.max_timestamp()
-    } else {
-        times.max().unwrap_or(NO_TIMESTAMP)
-    };
-    let codec = Compression::of_attributes(attributes).ok_or(Undecodable("unknown codec"))?;
-    let records = codec.compress(records);
-    let mut bytes = BytesMut::with_capacity(BATCH_HEADER_BYTES + records.len());
-    bytes.extend(&batch.bytes()[..BATCH_HEADER_BYTES]);
-    bytes.extend(&records);
-    // The fields are drawn in the storage interface's `batch` module.
-    let length = (bytes.len() - 12) as u32;
-    bytes[8..12].copy_from_slice(&length.to_be_bytes());
-    bytes[21..23].copy_from_slice(&attributes.to_be_bytes());
-    bytes[27..35].copy_from_slice(&base_timestamp.to_be_bytes());
-    bytes[35..43].copy_from_slice(&max_timestamp.to_be_bytes());
-    bytes[57..61].copy_from_slice(&(kept.len() as u32).to_be_bytes());
-    let checksum = crc32c(&bytes[21..]);
-    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
-    let mut bytes: Bytes = bytes.freeze();
-    StoredBatch::split_from(&mut bytes).ok_or(Undecodable("a batch that is too large"))
 }
 
 fn put_record(out: &mut Vec<u8>, record: &Record<'_>, timestamp_delta: i64) {
