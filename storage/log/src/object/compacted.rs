@@ -9,8 +9,8 @@ use headgate_metadata::id::{
     ByteCount, KeyId, Offset, PartitionKey, SlotEpoch, SlotId, TimestampMs, WalId, WalPosition,
 };
 
-use crate::checksum::{Crc32c, crc32c};
-use crate::object::{FlushIndex, FlushRun, Footer, SPARSE_INDEX_BYTES, SparseEntry, index_codec};
+use crate::checksum::Crc32c;
+use crate::object::{FlushIndex, FlushRun, SPARSE_INDEX_BYTES, SparseEntry, footer};
 
 /// A batch that stays.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,17 +62,7 @@ pub fn build_compacted(
         parts.extend(run.batches.into_iter().map(|batch| batch.bytes));
     }
     let index = FlushIndex { wal, start, end, runs: indexed, state_runs: Vec::new() };
-    let block = index_codec::encode(&index);
-    let footer = Footer {
-        wal,
-        start,
-        end,
-        index_offset: offset,
-        index_bytes: block.len() as u64,
-        index_checksum: crc32c(&block),
-    };
-    parts.push(Bytes::from(block));
-    parts.push(Bytes::copy_from_slice(&footer.encode()));
+    footer::seal(&index, offset, &mut parts);
     (parts, index)
 }
 
@@ -119,7 +109,9 @@ fn index_of(slot: SlotId, partition: PartitionKey, run: &CompactedRun, at: u64) 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::checksum::crc32c;
     use crate::fixture::{partition, wal_id};
+    use crate::object::{Footer, index_codec};
 
     fn batch(base: u64, bytes: usize) -> CompactedBatch {
         CompactedBatch {

@@ -12,9 +12,7 @@ use crate::checksum::crc32c;
 use crate::codec::FormatError;
 use crate::disk::{Disk, DiskError};
 use crate::object::run_builder::RunBuilder;
-use crate::object::{
-    FlushIndex, Footer, ObjectName, StateEntry, StateKey, StateRun, flush_name, index_codec, state_run,
-};
+use crate::object::{FlushIndex, ObjectName, StateEntry, StateKey, StateRun, flush_name, footer, state_run};
 use crate::state_record;
 use crate::wal::{
     BatchMeta, Chunk, Corruption, GROUP_HEADER_BYTES, GroupHeader, RecordHeader, RecordKind, WalReadError,
@@ -265,17 +263,7 @@ impl Sorter {
             states.insert((slot, slot_epoch), entries);
         }
         let index = FlushIndex { wal, start, end, runs, state_runs };
-        let block = index_codec::encode(&index);
-        let footer = Footer {
-            wal,
-            start,
-            end,
-            index_offset: offset,
-            index_bytes: block.len() as u64,
-            index_checksum: crc32c(&block),
-        };
-        parts.push(Bytes::from(block));
-        parts.push(Bytes::copy_from_slice(&footer.encode()));
+        footer::seal(&index, offset, &mut parts);
         FlushObject { name: flush_name(wal, start, random), parts, index, states }
     }
 }

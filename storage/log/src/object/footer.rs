@@ -14,11 +14,12 @@
 //! 56  [8]  magic "HGFLUSH1"
 //! ```
 
-use bytes::BufMut;
+use bytes::{BufMut, Bytes};
 use headgate_metadata::id::{WalId, WalPosition};
 
-use crate::checksum::crc32c_of;
+use crate::checksum::{crc32c, crc32c_of};
 use crate::codec::{Decoder, Encode, FormatError, verify};
+use crate::object::{FlushIndex, index_codec};
 
 /// The bytes of a footer.
 pub const FOOTER_BYTES: usize = 64;
@@ -99,4 +100,19 @@ impl Footer {
         }
         Ok(footer)
     }
+}
+
+/// Ends an object: its index block and its footer, behind `index_offset` bytes of runs.
+pub(super) fn seal(index: &FlushIndex, index_offset: u64, parts: &mut Vec<Bytes>) {
+    let block = index_codec::encode(index);
+    let footer = Footer {
+        wal: index.wal,
+        start: index.start,
+        end: index.end,
+        index_offset,
+        index_bytes: block.len() as u64,
+        index_checksum: crc32c(&block),
+    };
+    parts.push(Bytes::from(block));
+    parts.push(Bytes::copy_from_slice(&footer.encode()));
 }
